@@ -1,0 +1,1 @@
+"""The chat plugin of topichub."""

@@ -1,0 +1,1 @@
+"""The dashboards plugin of topichub."""
