@@ -1,0 +1,109 @@
+"""The contract that every broker keeps, and the values that pass through it.
+
+A broker is a backend of the broadcaster library with a memory: besides carrying publications to every node it gives
+each one on a topic with history its position, and answers for what it kept.
+
+Promises, each proven by the contract suite on every implementation:
+
+- `publish` is one act: position, history and delivery happen together or not at all. Offsets of one topic rise by
+  exactly one, and every node sees them in that order.
+- `publish` returns after the publication is stored. `BrokerError` with `unknown` set means that it may be stored.
+- A topic subscribed before a publish began receives it; `subscribe` returns only when the broker has confirmed,
+  or at once when the broker is unreachable (it is then subscribed on return, and a Gap is sent first).
+- Nothing is dropped without a word: wherever publications may have been missed (a lost connection, a full inbox), a
+  Gap is delivered on each topic concerned, after which only publications later than the gap follow.
+- `next_published`, `subscribe` and `unsubscribe` never raise: broadcaster's listener would die of it silently.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from broadcaster import BroadcastBackend
+
+from hub.model import HistoryOptions, HistoryPage, HistoryQuery, Position, Publication
+
+INTERNAL_PREFIX = "\x1f"
+"""Begins the names of the hub's own channels (probes, control between nodes); no topic may hold this character."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """What became of a publish.
+
+    `position` is None on topics without history. `suppressed` is true when it was not sent, because its idempotency
+    key (whose first result this then is) or its version had been seen before.
+    """
+
+    position: Position | None = None
+    suppressed: bool = False
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A publication on its way to the broker, with how to keep it; the broker writes `result`.
+
+    It carries its own result because `Broadcast.publish` returns nothing. `idempotency_key` is remembered per topic
+    for `idempotency_ttl` seconds; `version` above 0 suppresses publications that are not newer within `version_epoch`.
+    """
+
+    publication: Publication
+    history: HistoryOptions | None = None
+    idempotency_key: str = ""
+    idempotency_ttl: float = 300.0
+    version: int = 0
+    version_epoch: str = ""
+    result: PublishResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Stands in a delivery for what may have been missed on a topic; `reason` is for logs."""
+
+    reason: str
+
+
+Delivery = list[Publication] | Gap
+"""What one broadcaster event carries: the publications of one topic that arrived together, in order, or a Gap."""
+
+
+class Receiver(Protocol):
+    """Where the bridge hands what arrives; called in the event loop, must return fast and not raise."""
+
+    def deliver(self, topic: str, publications: list[Publication]) -> None:
+        """Takes publications of one topic, in order."""
+
+    def gap(self, topic: str, reason: str) -> None:
+        """Learns that publications of the topic may have been missed before what is delivered next."""
+
+
+class Broker(BroadcastBackend):  # type: ignore[misc]
+    """One link between nodes with a memory. See the module's promises.
+
+    `shared` says whether several nodes may be linked by it. `connected` whether it answers now; a broker that loses
+    its connection mends it by itself for as long as it runs.
+    """
+
+    shared: ClassVar[bool] = False
+    connected: bool = False
+
+    def __init__(self) -> None:
+        """Deliberately not the base's: broadcaster's raises."""
+
+    @abstractmethod
+    async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
+        """Reads kept publications and the top position.
+
+        A topic never published to has position (0, epoch): the epoch is made and kept by this call, so that the
+        position is good for recovery. Raises BrokerError.
+        """
+
+    @abstractmethod
+    async def remove_history(self, topic: str) -> None:
+        """Forgets the kept publications; epoch and top offset stay. Raises BrokerError."""
+
+    async def position(self, topic: str) -> Position:
+        """The top position alone."""
+        return (await self.history(topic, HistoryQuery())).position

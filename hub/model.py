@@ -1,0 +1,161 @@
+"""The hub's own values: what a publication, a position and a client are, without any wire or storage form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import msgspec
+
+SlowPolicy = Literal["disconnect", "drop_oldest", "conflate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
+
+    offset: int
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """Who sits behind a session, as other clients may see it.
+
+    `conn_info` (from the token) and `chan_info` (from the subscription) are raw JSON, or None.
+    """
+
+    user: str
+    client: str
+    conn_info: bytes | None = None
+    chan_info: bytes | None = None
+
+
+@dataclass(slots=True, eq=True)
+class Publication:
+    """One datum on a topic.
+
+    `raw` is the payload's JSON text exactly as it was published, free of raw newlines; `offset` is 0 and `epoch` empty
+    where the topic keeps no history. Treat instances as immutable (not frozen: creation is on the hot path, and a
+    frozen dataclass costs three times as much to make); `replace` gives a changed copy.
+    """
+
+    topic: str
+    raw: bytes
+    offset: int = 0
+    epoch: str = ""
+    info: ClientInfo | None = None
+    tags: Mapping[str, str] | None = None
+    time: int = 0
+    """Milliseconds since 1970, 0 when unknown."""
+
+    @property
+    def data(self) -> Any:
+        """The payload decoded; each read decodes anew, so keep the result."""
+        return msgspec.json.decode(self.raw)
+
+    @property
+    def text(self) -> str:
+        """The payload as a person would type it: a JSON string without its quotes, else the JSON text itself."""
+        if self.raw[:1] == b'"':
+            return str(msgspec.json.decode(self.raw))
+        return self.raw.decode()
+
+    @property
+    def position(self) -> Position:
+        """Offset and epoch together."""
+        return Position(self.offset, self.epoch)
+
+    def replace(self, **changes: Any) -> Publication:
+        """A copy with other fields; `data=` may be given in place of `raw=` and is encoded."""
+        if "data" in changes:
+            changes["raw"] = msgspec.json.encode(changes.pop("data"))
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """How much a topic keeps: at most `size` publications, none older than `ttl` seconds.
+
+    `meta_ttl` seconds after the last publication the position itself may be forgotten; the next one starts a new epoch.
+    """
+
+    size: int
+    ttl: float
+    meta_ttl: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """What to read of a topic's history.
+
+    `limit` None reads no publications, only the position; -1 reads all. `since` is exclusive: later publications, or
+    earlier ones when `reverse`. Its epoch may be empty, which matches any.
+    """
+
+    limit: int | None = None
+    since: Position | None = None
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Publications read (oldest first unless the query was reversed), and the topic's top position."""
+
+    publications: list[Publication]
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceStats:
+    """How many clients, and how many different users among them, are on a topic."""
+
+    clients: int
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a session or a request acts as.
+
+    `user` is the token's `sub`, "" for the anonymous user. `expires_at` (seconds since 1970) is None when it never
+    ends. `claims` are the token's own, for handlers and rules. `topics` maps topic patterns to the actions that the
+    token grants on them. `subs` are topics that the server subscribes the session to at connect, with their options.
+    """
+
+    user: str = ""
+    info: bytes | None = None
+    expires_at: float | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    topics: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    subs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no user is named."""
+        return not self.user
+
+
+ANONYMOUS: Final = Identity()
+
+
+@dataclass(frozen=True, slots=True)
+class TopicOptions:
+    """What the configuration says of one topic pattern, after manifests and the operator's file were merged."""
+
+    pattern: str
+    owner: str = ""
+    """The plugin that declares it, "" for the operator's own."""
+    allow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    history: HistoryOptions | None = None
+    presence: bool = False
+    join_leave: bool = False
+    recovery: Literal["stream", "cache"] = "stream"
+    force_recovery: bool = True
+    echo: bool = True
+    """Whether a publisher that is subscribed gets its own publication too."""
+    slow: SlowPolicy = "disconnect"
+    conflate: str = ""
+    max_bytes: int = 65_536
+    schema: Mapping[str, Any] | None = None

@@ -1,0 +1,247 @@
+"""The public API for plugins: all that a plugin's code may import from the hub.
+
+The smallest plugin is a folder with a manifest and one function::
+
+    # plugins/greeter/plugin.yaml
+    name: greeter
+    api: 1
+    topics:
+      "greet:{who}":
+        allow: {subscribe: anyone, publish: anyone}
+        handlers: {publish: "handlers:reply"}
+
+    # plugins/greeter/handlers.py
+    from hub.plugin import Context, Publication
+
+    async def reply(ctx: Context, pub: Publication) -> None:
+        await ctx.publish("greetings:all", {"hello": ctx.params["who"]})
+
+and one line in the operator's file: `plugins: {greeter: {use: ./plugins/greeter}}`.
+
+Handlers by event, each an `async def`; what is in brackets may be returned:
+
+=============  ===================================  ====================================================
+event          signature                            returns
+=============  ===================================  ====================================================
+connect        (ctx)                                None, or Accept(data=, topics=) to subscribe it
+subscribe      (ctx)                                None, or Accept(data=, info=)
+publish        (ctx, pub: Publication)              None to let it pass, or the Publication to send instead
+rpc            (ctx, data: Any)                     anything JSON can say: the reply's data
+message        (ctx, data: Any)                     None (a `send` of the client, which has no reply)
+unsubscribe    (ctx)                                None
+disconnect     (ctx)                                None
+schedule       (ctx)                                None
+start, stop    (ctx)                                None
+=============  ===================================  ====================================================
+
+A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
+Any other exception is logged and answered with error 100; it never touches another client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from logging import Logger
+from typing import Any, Generic, Protocol, TypeVar
+
+from hub.errors import Disconnect, HubError, ReplyError, TopicError
+from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
+
+__all__ = [
+    "ANONYMOUS",
+    "Accept",
+    "ClientInfo",
+    "Context",
+    "Disconnect",
+    "HistoryPage",
+    "HubError",
+    "Identity",
+    "NodeStats",
+    "Position",
+    "PresenceStats",
+    "Publication",
+    "ReplyError",
+    "Services",
+    "TopicError",
+    "context",
+]
+
+API_VERSION = 1
+SettingsT = TypeVar("SettingsT")
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """An admission with extras, from a connect or subscribe handler.
+
+    `data` (anything JSON can say) travels in the reply; on a plain socket it is the first frame. `info` becomes the
+    subscriber's `chan_info` in presence. `topics` (connect only) are subscribed by the server at once.
+    """
+
+    data: Any = None
+    info: Any = None
+    topics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """Counters of this node since it started, and gauges of now."""
+
+    node: str
+    uptime: float
+    clients: int
+    users: int
+    subscriptions: int
+    topics: int
+    requests: int
+    """HTTP requests answered and sockets opened."""
+    publications: int
+    deliveries: int
+
+
+class Services(Protocol):
+    """What stands behind a Context; the hub provides it, `hub.testing` too."""
+
+    async def publish(
+        self, topic: str, data: Any, *, tags: Mapping[str, str] | None, idempotency_key: str, info: ClientInfo | None
+    ) -> Position | None:
+        """See Context.publish."""
+
+    async def history(self, topic: str, limit: int, since: Position | None, reverse: bool) -> HistoryPage:
+        """See Context.history."""
+
+    async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
+        """See Context.presence."""
+
+    async def presence_stats(self, topic: str) -> PresenceStats:
+        """See Context.presence_stats."""
+
+    async def subscribe(self, user: str, topic: str, client: str) -> None:
+        """See Context.subscribe."""
+
+    async def unsubscribe(self, user: str, topic: str, client: str) -> None:
+        """See Context.unsubscribe."""
+
+    async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
+        """See Context.disconnect."""
+
+    async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
+        """See Context.allowed."""
+
+    def subscribers(self, topic: str) -> int:
+        """See Context.subscribers."""
+
+    def database(self) -> AbstractAsyncContextManager[Any]:
+        """See Context.database."""
+
+    def node(self) -> NodeStats:
+        """See Context.node."""
+
+    def now(self) -> float:
+        """See Context.now."""
+
+
+@dataclass(slots=True)
+class Context(Generic[SettingsT]):
+    """What a handler or a route knows of its call, and what it may do.
+
+    `topic` and `params` (the pattern's captures) are empty where no topic is concerned. `client` is the session's id,
+    "" for publishes over HTTP and for schedules. `method` is the RPC's name. `settings` is the plugin's own settings
+    object, already validated. `log` is the plugin's logger.
+    """
+
+    plugin: str
+    services: Services
+    log: Logger
+    settings: SettingsT
+    topic: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity = ANONYMOUS
+    client: str = ""
+    method: str = ""
+
+    @property
+    def user(self) -> str:
+        """The acting user's id, "" when anonymous."""
+        return self.identity.user
+
+    async def publish(
+        self,
+        topic: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        info: ClientInfo | None = None,
+    ) -> Position | None:
+        """Publishes as the server: no permission is asked and no publish handler runs.
+
+        Returns the position, None where the topic keeps no history. On a topic that no pattern declares nobody can be
+        subscribed; the publication then goes nowhere, and the log says so once. Raises TopicError for an impossible
+        name and ReplyError 100 (temporary) when the broker is away.
+        """
+        return await self.services.publish(topic, data, tags=tags, idempotency_key=idempotency_key, info=info)
+
+    async def history(
+        self, topic: str, *, limit: int = -1, since: Position | None = None, reverse: bool = False
+    ) -> HistoryPage:
+        """Reads a topic's history; -1 reads all that is kept. Raises ReplyError 108 where none is kept."""
+        return await self.services.history(topic, limit, since, reverse)
+
+    async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
+        """Who is subscribed on any node, by client id. Raises ReplyError 108 where presence is off."""
+        return await self.services.presence(topic)
+
+    async def presence_stats(self, topic: str) -> PresenceStats:
+        """How many clients and users are subscribed on any node. Raises ReplyError 108 where presence is off."""
+        return await self.services.presence_stats(topic)
+
+    async def subscribe(self, user: str, topic: str, *, client: str = "") -> None:
+        """Subscribes all sessions of a user (or the one named) on every node; unknown users are no error."""
+        await self.services.subscribe(user, topic, client)
+
+    async def unsubscribe(self, user: str, topic: str, *, client: str = "") -> None:
+        """Takes a subscription from all sessions of a user (or the one named) on every node."""
+        await self.services.unsubscribe(user, topic, client)
+
+    async def disconnect(
+        self, user: str, *, client: str = "", code: int = 3503, reason: str = "force disconnect"
+    ) -> None:
+        """Ends all sessions of a user (or the one named) on every node."""
+        await self.services.disconnect(user, client, code, reason)
+
+    async def allowed(self, action: str, topic: str) -> bool:
+        """Whether the acting identity may `subscribe`, `publish`, or read `presence` or `history` of a topic."""
+        return await self.services.allowed(self.identity, action, topic)
+
+    def subscribers(self, topic: str) -> int:
+        """How many subscriptions the topic has on this node."""
+        return self.services.subscribers(topic)
+
+    def database(self) -> AbstractAsyncContextManager[Any]:
+        """A database session of SQLModel's async kind: `async with ctx.database() as db`; commit it yourself."""
+        return self.services.database()
+
+    def node(self) -> NodeStats:
+        """What this node counts."""
+        return self.services.node()
+
+    def now(self) -> float:
+        """Seconds since 1970, by the hub's clock (which tests move)."""
+        return self.services.now()
+
+
+class HasScope(Protocol):
+    """A Starlette Request or WebSocket, as far as `context` needs it."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI scope."""
+
+
+def context(request: HasScope) -> Context[Any]:
+    """The Context of a plugin's own route: identity from the request's token, settings of the plugin."""
+    found: Context[Any] = request.scope["hub.context"]
+    return found
