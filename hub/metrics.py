@@ -1,0 +1,46 @@
+"""The names of all metrics, in one place.
+
+Labels come from closed sets (codes, plugins, transports), never from topics or users, so that no client can make
+series without bound.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+CONNECTIONS = Gauge("hub_connections", "Sessions open on this node.", ["transport"], registry=REGISTRY)
+SUBSCRIPTIONS = Gauge("hub_subscriptions", "Subscriptions held on this node.", registry=REGISTRY)
+TOPICS = Gauge("hub_topics", "Topics with subscribers on this node.", registry=REGISTRY)
+CONNECTS = Counter("hub_connects", "Sessions opened.", ["transport"], registry=REGISTRY)
+DISCONNECTS = Counter("hub_disconnects", "Sessions ended by the hub, by code.", ["code"], registry=REGISTRY)
+UNSUBSCRIBES = Counter("hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY)
+COMMANDS = Counter("hub_commands", "Client commands handled, by method.", ["method"], registry=REGISTRY)
+REPLY_ERRORS = Counter(
+    "hub_reply_errors", "Commands answered with an error, by method and code.", ["method", "code"], registry=REGISTRY
+)
+PUBLICATIONS = Counter("hub_publications", "Publications accepted on this node.", registry=REGISTRY)
+DELIVERIES = Counter("hub_deliveries", "Publications handed to subscribers of this node.", registry=REGISTRY)
+DROPPED = Counter(
+    "hub_dropped_publications", "Publications not sent to a subscriber, by reason.", ["reason"], registry=REGISTRY
+)
+RECOVERIES = Counter("hub_recoveries", "Resubscribes with a position, by outcome.", ["recovered"], registry=REGISTRY)
+GAPS = Counter("hub_gaps", "Topics on which publications may have been missed, by outcome.", ["outcome"], registry=REGISTRY)
+HANDLER_ERRORS = Counter(
+    "hub_handler_errors", "Handler calls that failed or took too long.", ["plugin", "handler"], registry=REGISTRY
+)
+BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
+REQUESTS = Counter("hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY)
+PUBLISH_SECONDS = Histogram(
+    "hub_publish_duration_seconds",
+    "Time from a publish command to the broker's acknowledgement.",
+    registry=REGISTRY,
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["version"], registry=REGISTRY)
+
+
+def exposition() -> bytes:
+    """All metrics in the text format of Prometheus 0.0.4."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,168 @@
+"""Every option of the operator's file, once: its type, default and sentence."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from hub.settings.topic import Declarations, SocketSettings, Strict
+from hub.settings.values import Duration, Size, one_or_many
+
+Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
+_SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
+_SOCKET_PATH = re.compile(r"/[A-Za-z0-9._~/\-]+")
+
+
+def _scope(value: str) -> str:
+    if not _SCOPE.fullmatch(value):
+        raise ValueError(f'a scope is "*", "<method>" or "<method>:<topic pattern>"; found {value!r}')
+    return value
+
+
+def _socket_path(value: str) -> str:
+    if not _SOCKET_PATH.fullmatch(value):
+        raise ValueError(f"a socket's path begins with / and is made of letters, digits and . _ ~ / -; found {value!r}")
+    return value
+
+
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"(\*|https?://(\*\.)?[A-Za-z0-9.\-\[\]:]+)", value):
+        raise ValueError(
+            f"an origin is scheme://host[:port] without a path, https://*.example.com, or *; found {value!r}"
+        )
+    return value.lower()
+
+
+class InternalSettings(Strict):
+    """A second port for what the outside must not reach."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9000, ge=0, le=65_535, description="Port to listen on.")
+
+
+class ServerSettings(Strict):
+    """Where and how the hub listens."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Processes; more than one needs a broker that links them.")
+    allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        default_factory=list, description="Origins of browsers that may connect; the hub's own is always allowed."
+    )
+    internal: InternalSettings | None = Field(
+        None, description="Server API and metrics on a port of their own; null: on the public port."
+    )
+    trusted_proxies: list[str] = Field(
+        default_factory=lambda: ["127.0.0.1", "::1"],
+        description="Addresses or networks whose X-Forwarded-* headers are believed.",
+    )
+    drain: Duration = Field(15.0, description="Longest time to close clients when stopping.")
+
+
+class BrokerSettings(Strict):
+    """What links nodes and keeps history."""
+
+    url: Annotated[list[str], BeforeValidator(one_or_many), Field(min_length=1, max_length=1)] = Field(
+        default_factory=lambda: ["memory://"], description="memory:// or redis:// or rediss://."
+    )
+    prefix: str = Field("hub", pattern=r"^[A-Za-z0-9_.\-]{1,40}$", description="Begins every key in a shared broker.")
+
+
+class DatabaseSettings(Strict):
+    """Where plugins store what must last."""
+
+    url: str = Field("sqlite:///hub.db", description="sqlite:///file or postgresql://user:password@host/name.")
+
+
+class JwtSettings(Strict):
+    """How tokens are verified."""
+
+    secret: SecretStr | None = Field(None, description="Shared secret of HS256, HS384, HS512; at least 32 bytes.")
+    public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
+    algorithms: list[Algorithm] = Field(
+        default_factory=lambda: ["HS256"], min_length=1, description="Algorithms accepted; one family only."
+    )
+    audience: str | None = Field(None, description="Required `aud`; unset: tokens with an `aud` are accepted too.")
+    issuer: str | None = Field(None, description="Required `iss`.")
+    leeway: Duration = Field(10.0, description="Tolerated difference of clocks.")
+    require_exp: bool = Field(True, description="Whether a token without `exp` is refused.")
+    insecure_secret: bool = Field(False, description="Accepts a short or well-known secret; for trials only.")
+
+
+class ApiKeySettings(Strict):
+    """A key of the server API and what it may do."""
+
+    key: SecretStr = Field(description="The key itself.")
+    allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], BeforeValidator(one_or_many)] = Field(
+        default_factory=lambda: ["*"], description='Scopes: "*", "<method>" or "<method>:<topic pattern>".'
+    )
+
+
+class AuthSettings(Strict):
+    """Who clients and backends are."""
+
+    anonymous: bool = Field(False, description="Whether clients may connect without a token.")
+    jwt: JwtSettings = Field(default_factory=JwtSettings, description="How tokens are verified.")
+    api_keys: dict[str, ApiKeySettings] = Field(default_factory=dict, description="Keys of the server API by name.")
+
+
+class ClientSettings(Strict):
+    """Limits and beats of every client session."""
+
+    ping: Duration = Field(25.0, ge=1, description="Time between pings.")
+    pong_timeout: Duration = Field(8.0, gt=0, description="How long a pong may take.")
+    stale: Duration = Field(10.0, gt=0, description="How long the connect command may take.")
+    expired_grace: Duration = Field(25.0, description="How long after expiry a refresh is still awaited.")
+    message_bytes: Size = Field(65_536, ge=1_024, description="Largest frame from a client.")
+    queue_bytes: Size = Field(1_048_576, ge=4_096, description="Bytes that may wait for one client.")
+    subscriptions: int = Field(128, ge=1, description="Subscriptions of one session.")
+    history_page: int = Field(300, ge=1, description="Publications of one history reply.")
+    recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
+
+
+class ApiSettings(Strict):
+    """Limits of the HTTP API."""
+
+    body_bytes: Size = Field(1_048_576, ge=1_024, description="Largest request body.")
+
+
+class LogSettings(Strict):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
+    format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else json.")
+
+
+class PluginSettings(Strict):
+    """One plugin of the operator's file."""
+
+    enabled: bool = Field(True, description="Whether it runs.")
+    use: str | None = Field(None, description="A folder with a plugin.yaml; unset: the installed plugin of this name.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="What the plugin's own settings model takes.")
+
+
+def _empty_is_defaults(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class Settings(Declarations):
+    """The operator's file."""
+
+    version: Literal[1] = Field(1, description="The version of this file's form.")
+    server: ServerSettings = Field(default_factory=ServerSettings, description="Where and how the hub listens.")
+    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="What links nodes and keeps history.")
+    database: DatabaseSettings = Field(
+        default_factory=DatabaseSettings, description="Where plugins store what must last."
+    )
+    auth: AuthSettings = Field(default_factory=AuthSettings, description="Who clients and backends are.")
+    client: ClientSettings = Field(default_factory=ClientSettings, description="Limits and beats of client sessions.")
+    api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
+    log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
+    plugins: dict[str, Annotated[PluginSettings, BeforeValidator(_empty_is_defaults)]] = Field(
+        default_factory=dict, description="Plugins by name; naming one switches it on."
+    )
+    sockets: dict[Annotated[str, AfterValidator(_socket_path)], SocketSettings] = Field(
+        default_factory=dict, description="Plain WebSocket paths onto topics."
+    )

@@ -1,0 +1,136 @@
+"""What a topic pattern, a handler, a schedule and a socket may say: the same shape in a manifest and in hub.yaml."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hub.errors import TopicError
+from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
+from hub.topics import Pattern
+
+_RULE = re.compile(r"anyone|authenticated|nobody|token|handler|role:.+|user:\{[A-Za-z_]\w*\}")
+
+
+class Strict(BaseModel):
+    """The base of every settings section: unknown keys are errors, and instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _rule(value: str) -> str:
+    if not _RULE.fullmatch(value):
+        raise ValueError(
+            "a rule is anyone, authenticated, nobody, token, handler, role:<value> or user:{placeholder}; "
+            f"found {value!r}"
+        )
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        return Pattern.parse(value).text
+    except TopicError as error:
+        raise ValueError(str(error)) from error
+
+
+def _slow(value: str) -> str:
+    if value in {"disconnect", "drop_oldest"} or re.fullmatch(r"conflate:[\w.\-]+", value):
+        return value
+    raise ValueError(f"slow is disconnect, drop_oldest or conflate:<field>; found {value!r}")
+
+
+Rules = Annotated[list[Annotated[str, AfterValidator(_rule)]], BeforeValidator(one_or_many), Field(min_length=1)]
+PatternText = Annotated[str, AfterValidator(_pattern)]
+
+
+class AllowSettings(Strict):
+    """Who may do what on the topic; each takes one rule or a list of which one must admit."""
+
+    subscribe: Rules = Field(["nobody"], description="Who may subscribe.")
+    publish: Rules = Field(["nobody"], description="Who may publish.")
+    presence: Rules | None = Field(None, description="Who may read presence; unset: whoever may subscribe.")
+    history: Rules | None = Field(None, description="Who may read history; unset: whoever may subscribe.")
+
+
+class HistorySettings(Strict):
+    """How much of the topic is kept; switching it on gives publications positions, and clients recovery."""
+
+    size: int = Field(100, ge=1, le=100_000, description="Publications kept per topic.")
+    ttl: Duration = Field(300.0, description="How long each is kept.", gt=0)
+    meta_ttl: Duration = Field(
+        2_592_000.0, description="How long the position outlives the last publication.", gt=0, validate_default=True
+    )
+
+    @model_validator(mode="after")
+    def _meta_outlives_list(self) -> HistorySettings:
+        if self.meta_ttl < self.ttl:
+            raise ValueError("meta_ttl must not be shorter than ttl, or offsets would restart under kept publications")
+        return self
+
+
+class TopicHandlers(Strict):
+    """Functions run on events of the topic, in order; `module:function`."""
+
+    subscribe: CallableNames | None = Field(None, description="Before a subscription is made; may refuse it.")
+    unsubscribe: CallableNames | None = Field(None, description="After a subscription ended.")
+    publish: CallableNames | None = Field(None, description="Before a publication is sent; may change or refuse it.")
+
+
+class TopicSettings(Strict):
+    """What holds for every topic that the pattern matches; what is unset keeps the manifest's or the default value."""
+
+    allow: AllowSettings | None = Field(None, description="Permissions; unset: nobody but the server.")
+    history: HistorySettings | None = Field(None, description="Unset or null: nothing is kept.")
+    presence: bool | None = Field(None, description="Whether the hub knows who is subscribed.")
+    join_leave: bool | None = Field(None, description="Whether subscribers are told who comes and goes.")
+    recovery: Literal["stream", "cache"] | None = Field(
+        None, description="stream: all that was missed; cache: the latest publication only."
+    )
+    schema_: str | dict[str, Any] | None = Field(
+        None, alias="schema", description="JSON Schema of the payload, inline or a file beside this one."
+    )
+    slow: Annotated[str, AfterValidator(_slow)] | None = Field(
+        None, description="For clients that read too slowly: disconnect, drop_oldest or conflate:<field>."
+    )
+    max_bytes: Size | None = Field(None, description="Largest payload.", ge=1)
+    handlers: TopicHandlers | None = Field(None, description="Functions run on events of the topic.")
+
+
+class GlobalHandlers(Strict):
+    """Functions run on events of sessions and of the hub."""
+
+    connect: CallableNames | None = Field(None, description="Before a session is admitted; may refuse it.")
+    disconnect: CallableNames | None = Field(None, description="After a session ended.")
+    message: CallableNames | None = Field(None, description="A message that a client sent outside any topic.")
+    start: CallableNames | None = Field(None, description="When the hub starts.")
+    stop: CallableNames | None = Field(None, description="When the hub stops.")
+
+
+class ScheduleSettings(Strict):
+    """A function run again and again."""
+
+    every: Duration = Field(description="Seconds between runs.", ge=0.05)
+    run: CallableName = Field(description="The function: module:function.")
+    topic: str | None = Field(None, description="Run only while this topic has subscribers on the node.")
+
+
+class SocketSettings(Strict):
+    """A plain path that is a topic's socket."""
+
+    topic: str = Field(description="The topic; {connection} stands for the session's id, {user} for the user's.")
+
+
+class Declarations(Strict):
+    """What both a manifest and the operator's file may declare."""
+
+    topics: dict[PatternText, TopicSettings] = Field(
+        default_factory=dict, description="Options by topic pattern; the most specific pattern wins."
+    )
+    handlers: GlobalHandlers = Field(
+        default_factory=GlobalHandlers, description="Functions run on events of sessions and of the hub."
+    )
+    rpc: dict[str, CallableName] = Field(default_factory=dict, description="Functions that clients call by name.")
+    schedule: dict[str, ScheduleSettings] = Field(default_factory=dict, description="Functions run again and again.")
