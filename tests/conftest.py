@@ -1,0 +1,10 @@
+"""The fixtures every test may ask for; each module named here holds those of one noun."""
+
+from __future__ import annotations
+
+pytest_plugins = [
+    "tests.services.missing",
+    "tests.services.redis",
+    "tests.services.node",
+    "tests.services.chromium",
+]

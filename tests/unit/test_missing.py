@@ -1,0 +1,52 @@
+"""A service that a machine lacks is skipped loudly on a laptop and fails in CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LACKING = """
+from tests.services.missing import unavailable
+def test_needs_a_server():
+    unavailable("flux-capacitor", "apt install flux")
+"""
+
+
+def run_pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
+    test = folder / "test_lacking.py"
+    test.write_text(LACKING)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        f"--rootdir={ROOT}",
+        f"--config-file={ROOT}/pyproject.toml",
+    ]
+    return subprocess.run(
+        [*command, "-p", "tests.services.missing", "-p", "no:cacheprovider", test],
+        cwd=ROOT,
+        env={**os.environ, "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_on_a_laptop_the_run_passes_and_ends_by_saying_what_to_install(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, ci="")
+    assert done.returncode == 0, done.stdout
+    assert "NOT TESTED on this machine" in done.stdout
+    assert "flux-capacitor: apt install flux" in done.stdout
+
+
+@pytest.mark.parametrize("ci", ["true", "1"])
+def test_in_ci_the_run_fails(tmp_path: Path, ci: str) -> None:
+    done = run_pytest(tmp_path, ci=ci)
+    assert done.returncode == 1, done.stdout
+    assert "In CI nothing is skipped" in done.stdout
