@@ -1,4 +1,4 @@
-"""What this machine lacks: on a laptop the test is skipped and the run ends by saying what to install; in CI it fails."""
+"""What a machine lacks: on a laptop a test is skipped and the run ends by saying what to install; in CI it fails."""
 
 from __future__ import annotations
 

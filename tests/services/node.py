@@ -29,7 +29,7 @@ class Node:
     npm: Path
 
     def install(self, folder: Path) -> Path:
-        """Installs what `folder`/package-lock.json names and returns `folder`/node_modules; a second call does nothing."""
+        """Installs what `folder`/package-lock.json names, once; returns `folder`/node_modules."""
         modules = folder / "node_modules"
         stamp = modules / ".topichub-lock"
         wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()

