@@ -7,7 +7,11 @@ The tree::
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
     ├── TopicError        a topic name or pattern that the grammar refuses
-    └── BrokerError       the broker cannot be reached, or did not answer in time
+    ├── InvalidToken      a token that cannot be verified, or is for another topic, user or client
+    ├── ExpiredToken      a genuine token whose time has passed
+    ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
+    ├── BrokerError       the broker cannot be reached, or did not answer in time
+    └── StoreError        the database cannot be used: wrong URL, unreachable, not migrated
 
 Numbers are those of the client protocol, so that its SDKs react as their users expect: below 3500 (and 4000-4499)
 they reconnect, from 3500 (and 4500-4999) they stop; an unsubscribe from 2500 makes them subscribe again.
@@ -192,6 +196,26 @@ class TopicError(HubError, ValueError):
     """A topic name or pattern that the grammar refuses; the text says which rule and where."""
 
 
+class InvalidToken(HubError):
+    """A token that proves nothing; the text says why, for the log, and never repeats the token.
+
+    `mismatch` is true for a genuine subscription token that is for another topic, user or client: the session then
+    ends with 3500, while one that cannot be verified at all refuses the subscription alone.
+    """
+
+    def __init__(self, reason: str, *, mismatch: bool = False) -> None:
+        self.mismatch = mismatch
+        super().__init__(reason)
+
+
+class ExpiredToken(HubError):
+    """A genuine token whose time has passed; the client may come back with a fresh one (109)."""
+
+
+class UnusableKey(HubError, ValueError):
+    """A secret, public key or API key that cannot serve; the text says why and what would do."""
+
+
 class BrokerError(HubError):
     """The broker cannot be reached or did not answer in time.
 
@@ -202,6 +226,13 @@ class BrokerError(HubError):
     def __init__(self, message: str, *, unknown: bool = False) -> None:
         self.unknown = unknown
         super().__init__(message)
+
+
+class StoreError(HubError):
+    """The database cannot be used as it is: its URL is wrong, it does not answer, it is not migrated.
+
+    The text names the database without its password, what is wrong, and the remedy where there is one.
+    """
 
 
 def close_reason(text: str) -> str:

@@ -48,9 +48,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hub.errors import Disconnect, HubError, ReplyError, TopicError
 from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
+from hub.tables import NAMING_CONVENTION
 
 __all__ = [
     "ANONYMOUS",
+    "NAMING_CONVENTION",
     "Accept",
     "ClientInfo",
     "Context",

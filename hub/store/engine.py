@@ -1,0 +1,162 @@
+"""The database: one engine per process, sessions for plugins, and whether it answers.
+
+SQLite is opened so that readers and one writer work side by side (WAL), waits up to five seconds for another writer,
+and keeps foreign keys. An in-memory SQLite is one connection, which sessions take in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from hub.errors import StoreError
+from hub.store.url import parse_url
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.pool import ConnectionPoolEntry
+    from sqlmodel.ext.asyncio.session import AsyncSession
+
+BUSY_TIMEOUT = 5.0
+"""Seconds that a SQLite statement waits for another connection's write."""
+
+POOL_TIMEOUT = 10.0
+"""Seconds that a session waits for a free connection."""
+
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}",  # first: the others may have to wait too
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+class Database:
+    """The hub's database, by its URL; nothing is opened or imported before it is used.
+
+    Raises StoreError for a URL that names no database the hub can drive.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self._engine: AsyncEngine | None = None
+
+    def __repr__(self) -> str:
+        return f"Database({self.url.shown!r})"
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, made at its first use. Raises StoreError when the driver or the folder cannot be had."""
+        if self._engine is None:
+            self._engine = self._postgresql() if self.url.kind == "postgresql" else self._sqlite()
+        return self._engine
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A session with a connection of its own, for one task: commit it yourself, else all is rolled back.
+
+        Raises StoreError at once when the database cannot be reached or no connection is free for ten seconds; errors
+        of the statements themselves are SQLAlchemy's. Objects stay readable after a commit.
+        """
+        from sqlmodel.ext.asyncio.session import AsyncSession
+
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            try:
+                _ = await session.connection()
+            except Exception as error:
+                raise self.unusable(error) from error
+            yield session
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A bare connection, rolled back and given back at the end. Raises StoreError when there is none to be had."""
+        connection = self.engine.connect()
+        try:
+            _ = await connection.start()
+        except Exception as error:
+            raise self.unusable(error) from error
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def ping(self, within: float = 2.0) -> None:
+        """Asks the database for an answer, and raises StoreError unless it comes `within` that many seconds.
+
+        Called once at start it also takes the second that the imports cost, so that no first message pays it.
+        """
+        from sqlalchemy import text
+
+        importlib.import_module("sqlmodel.ext.asyncio.session")
+        probe = text(
+            "SELECT 1" if self.url.kind == "postgresql" else "PRAGMA schema_version"
+        )  # reads SQLite's file
+        try:
+            async with asyncio.timeout(within), self.connection() as connection:
+                await connection.execute(probe)
+        except TimeoutError:
+            raise StoreError(f"database {self.url.shown} did not answer within {within:g} s") from None
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self.unusable(error) from error
+
+    async def close(self) -> None:
+        """Closes all connections that are not in use; the next use opens new ones (an in-memory database is gone)."""
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            await engine.dispose()
+
+    def unusable(self, error: BaseException) -> StoreError:
+        """The StoreError that says in one line, without secrets, why the database cannot be used."""
+        cause = getattr(error, "orig", None) or error
+        lines = str(cause).strip().splitlines()
+        reason = self.url.censor(lines[0] if lines else type(cause).__name__)[:300]
+        return StoreError(f"database {self.url.shown} cannot be used: {reason}")
+
+    def _postgresql(self) -> AsyncEngine:
+        if importlib.util.find_spec("asyncpg") is None:
+            raise StoreError("postgresql:// needs asyncpg: pip install 'topichub[postgres]'")
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            # asyncpg reads the whole URL itself: several hosts, sslmode, sslrootcert, application_name …
+            connect_args={"dsn": self.url.dsn, "timeout": self.url.connect_timeout},
+            pool_pre_ping=True,  # a restarted server costs nobody an error
+            pool_timeout=POOL_TIMEOUT,
+            hide_parameters=True,  # what users wrote has no place in logs
+        )
+
+    def _sqlite(self) -> AsyncEngine:
+        from sqlalchemy import URL, event
+        from sqlalchemy.ext.asyncio import create_async_engine
+        from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+        file = self.url.file
+        options: dict[str, Any] = {"pool_timeout": POOL_TIMEOUT, "hide_parameters": True}
+        if file is None:
+            # One connection in turn: with one shared at the same time, a session's rollback undoes another's work.
+            options |= {"poolclass": AsyncAdaptedQueuePool, "pool_size": 1, "max_overflow": 0}
+        else:
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self.unusable(error) from error
+        engine = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(file) if file else None), **options
+        )
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        return engine
+
+
+def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
