@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from hub.settings.topic import Declarations, SocketSettings, Strict
-from hub.settings.values import Duration, Size, one_or_many
+from hub.settings.values import Duration, OneOrMany, Size
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 _SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
@@ -23,7 +23,9 @@ def _scope(value: str) -> str:
 
 def _socket_path(value: str) -> str:
     if not _SOCKET_PATH.fullmatch(value):
-        raise ValueError(f"a socket's path begins with / and is made of letters, digits and . _ ~ / -; found {value!r}")
+        raise ValueError(
+            f"a socket's path begins with / and is made of letters, digits and . _ ~ / -; found {value!r}"
+        )
     return value
 
 
@@ -47,9 +49,12 @@ class ServerSettings(Strict):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
-    workers: int = Field(1, ge=1, le=256, description="Processes; more than one needs a broker that links them.")
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes; more than one needs a broker that links them."
+    )
     allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
-        default_factory=list, description="Origins of browsers that may connect; the hub's own is always allowed."
+        default_factory=list,
+        description="Origins of browsers that may connect; the hub's own is always allowed.",
     )
     internal: InternalSettings | None = Field(
         None, description="Server API and metrics on a port of their own; null: on the public port."
@@ -64,27 +69,35 @@ class ServerSettings(Strict):
 class BrokerSettings(Strict):
     """What links nodes and keeps history."""
 
-    url: Annotated[list[str], BeforeValidator(one_or_many), Field(min_length=1, max_length=1)] = Field(
+    url: Annotated[list[str], OneOrMany, Field(min_length=1, max_length=1)] = Field(
         default_factory=lambda: ["memory://"], description="memory:// or redis:// or rediss://."
     )
-    prefix: str = Field("hub", pattern=r"^[A-Za-z0-9_.\-]{1,40}$", description="Begins every key in a shared broker.")
+    prefix: str = Field(
+        "hub", pattern=r"^[A-Za-z0-9_.\-]{1,40}$", description="Begins every key in a shared broker."
+    )
 
 
 class DatabaseSettings(Strict):
     """Where plugins store what must last."""
 
-    url: str = Field("sqlite:///hub.db", description="sqlite:///file or postgresql://user:password@host/name.")
+    url: str = Field(
+        "sqlite:///hub.db", description="sqlite:///file or postgresql://user:password@host/name."
+    )
 
 
 class JwtSettings(Strict):
     """How tokens are verified."""
 
-    secret: SecretStr | None = Field(None, description="Shared secret of HS256, HS384, HS512; at least 32 bytes.")
+    secret: SecretStr | None = Field(
+        None, description="Shared secret of HS256, HS384, HS512; at least 32 bytes."
+    )
     public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
     algorithms: list[Algorithm] = Field(
-        default_factory=lambda: ["HS256"], min_length=1, description="Algorithms accepted; one family only."
+        ["HS256"], min_length=1, description="Algorithms accepted; one family only."
     )
-    audience: str | None = Field(None, description="Required `aud`; unset: tokens with an `aud` are accepted too.")
+    audience: str | None = Field(
+        None, description="Required `aud`; unset: tokens with an `aud` are accepted too."
+    )
     issuer: str | None = Field(None, description="Required `iss`.")
     leeway: Duration = Field(10.0, description="Tolerated difference of clocks.")
     require_exp: bool = Field(True, description="Whether a token without `exp` is refused.")
@@ -95,7 +108,7 @@ class ApiKeySettings(Strict):
     """A key of the server API and what it may do."""
 
     key: SecretStr = Field(description="The key itself.")
-    allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], BeforeValidator(one_or_many)] = Field(
+    allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], OneOrMany] = Field(
         default_factory=lambda: ["*"], description='Scopes: "*", "<method>" or "<method>:<topic pattern>".'
     )
 
@@ -105,7 +118,9 @@ class AuthSettings(Strict):
 
     anonymous: bool = Field(False, description="Whether clients may connect without a token.")
     jwt: JwtSettings = Field(default_factory=JwtSettings, description="How tokens are verified.")
-    api_keys: dict[str, ApiKeySettings] = Field(default_factory=dict, description="Keys of the server API by name.")
+    api_keys: dict[str, ApiKeySettings] = Field(
+        default_factory=dict, description="Keys of the server API by name."
+    )
 
 
 class ClientSettings(Strict):
@@ -132,15 +147,21 @@ class LogSettings(Strict):
     """What is written to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
-    format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else json.")
+    format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, else json."
+    )
 
 
 class PluginSettings(Strict):
     """One plugin of the operator's file."""
 
     enabled: bool = Field(True, description="Whether it runs.")
-    use: str | None = Field(None, description="A folder with a plugin.yaml; unset: the installed plugin of this name.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="What the plugin's own settings model takes.")
+    use: str | None = Field(
+        None, description="A folder with a plugin.yaml; unset: the installed plugin of this name."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="What the plugin's own settings model takes."
+    )
 
 
 def _empty_is_defaults(value: Any) -> Any:
@@ -151,18 +172,27 @@ class Settings(Declarations):
     """The operator's file."""
 
     version: Literal[1] = Field(1, description="The version of this file's form.")
-    server: ServerSettings = Field(default_factory=ServerSettings, description="Where and how the hub listens.")
-    broker: BrokerSettings = Field(default_factory=BrokerSettings, description="What links nodes and keeps history.")
+    server: ServerSettings = Field(
+        default_factory=ServerSettings, description="Where and how the hub listens."
+    )
+    broker: BrokerSettings = Field(
+        default_factory=BrokerSettings, description="What links nodes and keeps history."
+    )
     database: DatabaseSettings = Field(
         default_factory=DatabaseSettings, description="Where plugins store what must last."
     )
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who clients and backends are.")
-    client: ClientSettings = Field(default_factory=ClientSettings, description="Limits and beats of client sessions.")
+    client: ClientSettings = Field(
+        default_factory=ClientSettings, description="Limits and beats of client sessions."
+    )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
     log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
-    plugins: dict[str, Annotated[PluginSettings, BeforeValidator(_empty_is_defaults)]] = Field(
-        default_factory=dict, description="Plugins by name; naming one switches it on."
-    )
+    plugins: dict[
+        str,
+        Annotated[
+            PluginSettings, BeforeValidator(_empty_is_defaults, json_schema_input_type=PluginSettings | None)
+        ],
+    ] = Field(default_factory=dict, description="Plugins by name; naming one switches it on.")
     sockets: dict[Annotated[str, AfterValidator(_socket_path)], SocketSettings] = Field(
         default_factory=dict, description="Plain WebSocket paths onto topics."
     )

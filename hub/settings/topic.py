@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hub.errors import TopicError
-from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
+from hub.settings.values import CallableName, CallableNames, Duration, OneOrMany, Size
 from hub.topics import Pattern
 
 _RULE = re.compile(r"anyone|authenticated|nobody|token|handler|role:.+|user:\{[A-Za-z_]\w*\}")
@@ -42,7 +42,7 @@ def _slow(value: str) -> str:
     raise ValueError(f"slow is disconnect, drop_oldest or conflate:<field>; found {value!r}")
 
 
-Rules = Annotated[list[Annotated[str, AfterValidator(_rule)]], BeforeValidator(one_or_many), Field(min_length=1)]
+Rules = Annotated[list[Annotated[str, AfterValidator(_rule)]], OneOrMany, Field(min_length=1)]
 PatternText = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -61,13 +61,18 @@ class HistorySettings(Strict):
     size: int = Field(100, ge=1, le=100_000, description="Publications kept per topic.")
     ttl: Duration = Field(300.0, description="How long each is kept.", gt=0)
     meta_ttl: Duration = Field(
-        2_592_000.0, description="How long the position outlives the last publication.", gt=0, validate_default=True
+        2_592_000.0,
+        description="How long the position outlives the last publication.",
+        gt=0,
+        validate_default=True,
     )
 
     @model_validator(mode="after")
     def _meta_outlives_list(self) -> HistorySettings:
         if self.meta_ttl < self.ttl:
-            raise ValueError("meta_ttl must not be shorter than ttl, or offsets would restart under kept publications")
+            raise ValueError(
+                "meta_ttl must not be shorter than ttl, or offsets would restart under kept publications"
+            )
         return self
 
 
@@ -76,7 +81,9 @@ class TopicHandlers(Strict):
 
     subscribe: CallableNames | None = Field(None, description="Before a subscription is made; may refuse it.")
     unsubscribe: CallableNames | None = Field(None, description="After a subscription ended.")
-    publish: CallableNames | None = Field(None, description="Before a publication is sent; may change or refuse it.")
+    publish: CallableNames | None = Field(
+        None, description="Before a publication is sent; may change or refuse it."
+    )
 
 
 class TopicSettings(Strict):
@@ -120,7 +127,9 @@ class ScheduleSettings(Strict):
 class SocketSettings(Strict):
     """A plain path that is a topic's socket."""
 
-    topic: str = Field(description="The topic; {connection} stands for the session's id, {user} for the user's.")
+    topic: str = Field(
+        description="The topic; {connection} stands for the session's id, {user} for the user's."
+    )
 
 
 class Declarations(Strict):
@@ -132,5 +141,9 @@ class Declarations(Strict):
     handlers: GlobalHandlers = Field(
         default_factory=GlobalHandlers, description="Functions run on events of sessions and of the hub."
     )
-    rpc: dict[str, CallableName] = Field(default_factory=dict, description="Functions that clients call by name.")
-    schedule: dict[str, ScheduleSettings] = Field(default_factory=dict, description="Functions run again and again.")
+    rpc: dict[str, CallableName] = Field(
+        default_factory=dict, description="Functions that clients call by name."
+    )
+    schedule: dict[str, ScheduleSettings] = Field(
+        default_factory=dict, description="Functions run again and again."
+    )

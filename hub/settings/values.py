@@ -30,7 +30,9 @@ def duration(value: Any) -> float:
     elif isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
         seconds = float(found.group(1)) * _DURATION_UNITS[found.group(2)]
     else:
-        raise ValueError("a duration is a number of seconds, or a number with ms, s, m, h or d, such as 500ms or 1h")
+        raise ValueError(
+            "a duration is a number of seconds, or a number with ms, s, m, h or d, such as 500ms or 1h"
+        )
     if not 0 <= seconds <= 3_660 * 86_400:
         raise ValueError("a duration lies between 0 and ten years")
     return seconds
@@ -42,7 +44,9 @@ def size(value: Any) -> int:
         return value
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
-    raise ValueError("a size is a number of bytes, or a whole number with KiB, MiB, GiB, kB, MB or GB, such as 64KiB")
+    raise ValueError(
+        "a size is a number of bytes, or a whole number with KiB, MiB, GiB, kB, MB or GB, such as 64KiB"
+    )
 
 
 def callable_name(value: Any) -> str:
@@ -60,12 +64,17 @@ def one_or_many(value: Any) -> Any:
 Duration = Annotated[
     float,
     BeforeValidator(duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION.pattern}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION.pattern}]}
+    ),
 ]
 Size = Annotated[
     int,
     BeforeValidator(size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+    ),
 ]
 CallableName = Annotated[str, BeforeValidator(callable_name), WithJsonSchema({"type": "string"})]
-CallableNames = Annotated[list[CallableName], BeforeValidator(one_or_many), Field(min_length=1)]
+OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
+CallableNames = Annotated[list[CallableName], OneOrMany, Field(min_length=1)]
