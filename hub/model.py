@@ -49,6 +49,8 @@ class Publication:
     tags: Mapping[str, str] | None = None
     time: int = 0
     """Milliseconds since 1970, 0 when unknown."""
+    kind: Literal["pub", "join", "leave"] = "pub"
+    """A join or leave travels like a publication without history; its `info` says who, its payload is null."""
 
     @property
     def data(self) -> Any:
@@ -153,8 +155,6 @@ class TopicOptions:
     join_leave: bool = False
     recovery: Literal["stream", "cache"] = "stream"
     force_recovery: bool = True
-    echo: bool = True
-    """Whether a publisher that is subscribed gets its own publication too."""
     slow: SlowPolicy = "disconnect"
     conflate: str = ""
     max_bytes: int = 65_536

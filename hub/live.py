@@ -1,0 +1,181 @@
+"""One topic on this node while somebody here listens: its subscribers, its position, and what waits for this turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from hub import metrics, recovery
+from hub.handlers import TopicRule
+from hub.model import Position, Publication
+from hub.outbox import MAX_JOINED, Outbox, Tick, Unit, Wire
+
+MAX_HELD = 10_000
+"""Publications held back at most while the position is being learnt or mended; beyond, it counts as a gap."""
+
+
+class Owner(Protocol):
+    """Whoever holds a subscription: a session, a plain socket, an event stream."""
+
+    def insufficient(self, topic: str) -> None:
+        """Publications of the topic were missed; the client must be told."""
+
+
+class Subscription:
+    """One session on one topic, as the router sees it."""
+
+    __slots__ = ("outbox", "owner", "topic", "wire")
+
+    def __init__(self, topic: str, owner: Owner, outbox: Outbox) -> None:
+        self.topic = topic
+        self.owner = owner
+        self.outbox = outbox
+        self.wire: Wire = outbox.wire
+
+
+class LiveTopic:
+    """Subscribers of one topic on this node, all at the same position.
+
+    That they share one position is what keeps the loop over them free of any arithmetic: a subscriber joins only at
+    the node's position, after what lies before it was sent to it alone.
+    """
+
+    __slots__ = (
+        "_pending",
+        "_tick",
+        "buffers",
+        "epoch",
+        "groups",
+        "held",
+        "mend_again",
+        "mending",
+        "name",
+        "offset",
+        "opened",
+        "overflow",
+        "rule",
+        "users",
+    )
+
+    def __init__(self, name: str, rule: TopicRule, tick: Tick) -> None:
+        self.name = name
+        self.rule = rule
+        self.groups: dict[Wire, set[Subscription]] = {}
+        self.users = 0
+        """Subscriptions held or being made."""
+        self.offset = 0
+        self.epoch = ""
+        self.held: deque[Publication] | None = deque() if rule.options.history else None
+        """What arrived while the position is not known for sure; None in the normal case."""
+        self.overflow = False
+        self.opened = False
+        self.mending = False
+        self.mend_again = False
+        self.buffers: list[list[Publication]] = []
+        """What is delivered is copied here for subscribers whose history is being read."""
+        self._pending: list[Publication] = []
+        self._tick = tick
+
+    @property
+    def position(self) -> Position:
+        """Where every subscriber here stands."""
+        return Position(self.offset, self.epoch)
+
+    def add(self, subscription: Subscription) -> None:
+        """Lets a subscriber have what is accepted from now on, and nothing that waits from before."""
+        self.flush()
+        self.groups.setdefault(subscription.wire, set()).add(subscription)
+
+    def discard(self, subscription: Subscription) -> None:
+        """Takes a subscriber out; an unknown one is no error."""
+        group = self.groups.get(subscription.wire)
+        if group is not None:
+            group.discard(subscription)
+            if not group:
+                del self.groups[subscription.wire]
+
+    def subscribers(self) -> list[Subscription]:
+        """All of them, as a copy."""
+        return [subscription for group in self.groups.values() for subscription in group]
+
+    def accept(self, publications: list[Publication]) -> bool:
+        """Takes what the broker delivered; False when there is a gap, and what follows it is then held back."""
+        if self.held is not None:
+            self._hold(publications)
+            return True
+        for index, publication in enumerate(publications):
+            if publication.offset == 0:
+                self._take(publication)
+            elif recovery.follows(publication, self.offset, self.epoch):
+                self.offset = publication.offset
+                self._take(publication)
+            elif not recovery.seen(publication, self.offset, self.epoch):
+                self.held = deque()
+                self._hold(publications[index:])
+                return False
+        return True
+
+    def release(self, position: Position) -> bool:
+        """Declares a position and lets through what was held back; False when that shows another gap."""
+        held, self.held = self.held or deque(), None
+        self.offset, self.epoch = position.offset, position.epoch
+        overflow, self.overflow = self.overflow, False
+        if overflow:
+            self.held = deque()
+            return False
+        return self.accept(list(held))
+
+    def hold(self) -> None:
+        """Holds back what arrives from now on, until the next release."""
+        if self.held is None:
+            self.held = deque()
+
+    def catch_up(self, publications: list[Publication]) -> bool:
+        """Takes publications that history gave while the rest is held back."""
+        held, self.held = self.held, None
+        complete = self.accept(publications)
+        self.held = held
+        return complete
+
+    def _hold(self, publications: list[Publication]) -> None:
+        assert self.held is not None  # noqa: S101 - the callers' invariant
+        self.held.extend(publications)
+        if len(self.held) > MAX_HELD:
+            self.held.clear()
+            self.overflow = True
+
+    def _take(self, publication: Publication) -> None:
+        for buffer in self.buffers:
+            buffer.append(publication)
+        if not self._pending:
+            self._tick.mark(self)
+        self._pending.append(publication)
+
+    def flush(self) -> None:
+        """Encodes what this turn brought once per wire, joins it, and writes it to every subscriber."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        for wire, group in list(self.groups.items()):
+            units = _joined(wire, self.name, pending)
+            metrics.DELIVERIES.inc(len(pending) * len(group))
+            for unit in units:
+                for subscription in tuple(group):
+                    subscription.outbox.write(unit)
+
+
+def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
+    if len(publications) == 1:
+        return [wire.join([wire.publication(topic, publications[0])])]
+    units: list[Unit] = []
+    pieces: list[bytes] = []
+    size = 0
+    for publication in publications:
+        piece = wire.publication(topic, publication)
+        if pieces and size + len(piece) > MAX_JOINED:
+            units.append(wire.join(pieces))
+            pieces, size = [], 0
+        pieces.append(piece)
+        size += len(piece)
+    units.append(wire.join(pieces))
+    return units

@@ -1,0 +1,195 @@
+"""What all sessions of this process share: the router, who is connected, and the rules they live by."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from hub import __version__
+from hub.auth.rules import allowed
+from hub.auth.tokens import TokenVerifier
+from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, ReplyError
+from hub.handlers import HandlerTable, TopicRule
+from hub.model import ClientInfo, Identity
+from hub.outbox import Tick
+from hub.presence.base import Presence
+from hub.router import Router
+from hub.tasks import Tasks
+from hub.topics import check_topic
+from hub.wheel import TimerWheel
+
+PRESENCE_BEAT = 20.0
+"""Seconds between renewals of presence leases; a lease lasts three times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and beats of sessions. Times in seconds, sizes in bytes."""
+
+    ping: float
+    pong_timeout: float
+    stale: float
+    expired_grace: float
+    queue_bytes: int
+    subscriptions: int
+    history_page: int
+    recovery_page: int
+
+
+class Member(Protocol):
+    """A session, as the registry and orders from elsewhere see it."""
+
+    client: str
+    identity: Identity
+
+    def presences(self) -> Iterator[tuple[str, ClientInfo]]:
+        """The topics on which it is present, with what others see of it."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Ends it."""
+
+    async def order_subscribe(self, topic: str) -> None:
+        """Subscribes it by the server's will."""
+
+    def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
+        """Takes a subscription away; one that it does not hold is no error."""
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message from node to node about the sessions of a user or one session (`client`); both given must match."""
+
+    action: str
+    user: str = ""
+    client: str = ""
+    topic: str = ""
+    code: int = 0
+    reason: str = ""
+
+
+class Registry:
+    """The sessions of this node, by id and by user."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Member] = {}
+        self._users: dict[str, set[Member]] = {}
+
+    def add(self, member: Member) -> None:
+        """Enters a session that has an identity."""
+        self._clients[member.client] = member
+        self._users.setdefault(member.identity.user, set()).add(member)
+
+    def remove(self, member: Member) -> None:
+        """Takes a session out; an unknown one is no error."""
+        if self._clients.pop(member.client, None) is None:
+            return
+        members = self._users[member.identity.user]
+        members.discard(member)
+        if not members:
+            del self._users[member.identity.user]
+
+    def find(self, user: str, client: str) -> list[Member]:
+        """The sessions that an order means."""
+        if client:
+            member = self._clients.get(client)
+            return [member] if member is not None and user in ("", member.identity.user) else []
+        return list(self._users.get(user, ()))
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(list(self._clients.values()))
+
+    @property
+    def users(self) -> int:
+        """How many different users are connected, the anonymous one included."""
+        return len(self._users)
+
+
+class Node:
+    """One hub process, as its sessions see it."""
+
+    def __init__(
+        self,
+        *,
+        table: HandlerTable,
+        router: Router,
+        presence: Presence,
+        verifier: TokenVerifier | None,
+        anonymous: bool,
+        limits: Limits,
+        tick: Tick,
+        tasks: Tasks,
+        wheel: TimerWheel,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` gives seconds since 1970; `verifier` is None where no key is configured, so that no token is good."""
+        self.id = str(uuid.uuid4())
+        self.version = __version__
+        self.table = table
+        self.router = router
+        self.presence = presence
+        self.verifier = verifier
+        self.anonymous = anonymous
+        self.limits = limits
+        self.tick = tick
+        self.tasks = tasks
+        self.wheel = wheel
+        self.clock = clock
+        self.sessions = Registry()
+        self.started = clock()
+        self.draining = False
+
+    def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
+        """What is configured for a topic; raises TopicError, or ReplyError 102."""
+        found = self.table.find(check_topic(topic))
+        if found is None:
+            raise ReplyError(UNKNOWN_TOPIC)
+        return found
+
+    def may(self, identity: Identity, action: str, topic: str) -> bool:
+        """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
+        rule, params = self.rule(topic)
+        decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
+        return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
+
+    def demand(self, identity: Identity, action: str, topic: str) -> None:
+        """Raises ReplyError 108 where the feature is off, 103 where the identity may not."""
+        rule, _ = self.rule(topic)
+        if (action == "presence" and not rule.options.presence) or (
+            action == "history" and rule.options.history is None
+        ):
+            raise ReplyError(NOT_AVAILABLE)
+        if not self.may(identity, action, topic):
+            raise ReplyError(PERMISSION_DENIED)
+
+    async def keep_presence(self) -> None:
+        """Renews the presence leases of all sessions of this node. Raises BrokerError."""
+        entries: dict[str, list[ClientInfo]] = {}
+        for member in self.sessions:
+            for topic, info in member.presences():
+                entries.setdefault(topic, []).append(info)
+        if entries:
+            await self.presence.keep(entries)
+
+    async def order(self, order: Order) -> None:
+        """Sends an order to every node, this one included. Raises BrokerError."""
+        await self.router.bridge.control(msgspec.json.encode(order))
+
+    def obey(self, message: bytes) -> None:
+        """Carries out an order on the sessions of this node; what cannot be read is ignored."""
+        try:
+            order = msgspec.json.decode(message, type=Order)
+        except msgspec.MsgspecError:
+            return
+        for member in self.sessions.find(order.user, order.client):
+            if order.action == "disconnect":
+                member.end(order.code, order.reason)
+            elif order.action == "unsubscribe":
+                member.order_unsubscribe(order.topic, order.code, order.reason)
+            elif order.action == "subscribe":
+                self.tasks.spawn(member.order_subscribe(order.topic), f"subscribe {member.client}")

@@ -1,0 +1,134 @@
+"""What waits to be written to one session, and how it is written.
+
+On the fast path there is no queue of the hub's own: bytes go to the transport at the end of the loop's turn, and the
+transport's buffer, guarded by number, is all that may wait. A guard costs nothing measurable (2.69 against 2.67 µs for
+a write), while awaiting a slow reader starves everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hub.model import Publication
+
+Unit = bytes | tuple[bytes, ...]
+"""What a wire joins pieces into and its transports write: opaque to everybody between."""
+
+MAX_JOINED = 65_536
+"""Bytes that are joined into one write at most, so that a burst does not become one huge frame."""
+
+
+class Wire(Protocol):
+    """How publications look to one kind of client, and how pieces become what its transport writes.
+
+    One object per kind, shared by all its sessions: the router encodes once for each wire, not for each subscriber.
+    """
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """One publication as a piece."""
+
+    def join(self, pieces: list[bytes]) -> Unit:
+        """Several pieces as what the transport writes at once."""
+
+
+class Transport(Protocol):
+    """A way out for bytes; writing never blocks and never raises, reading belongs to the endpoint."""
+
+    def write(self, unit: Unit) -> None:
+        """Hands bytes to the connection; without effect once it is closed."""
+
+    def buffered(self) -> int:
+        """Bytes handed over that the peer's kernel has not taken yet."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Ends the connection after what was written; without effect once it is closed."""
+
+    def ping(self) -> bool:
+        """Asks the peer for a sign of life beneath the protocol; False when the last one was never answered."""
+
+    def pause_reading(self, paused: bool) -> None:
+        """Stops or goes on taking bytes from the peer."""
+
+
+class Flushable(Protocol):
+    """Something with bytes or publications gathered during this turn of the loop."""
+
+    def flush(self) -> None:
+        """Writes what was gathered."""
+
+
+class Tick:
+    """Gathers what has something to flush, and flushes all of it once at the end of the loop's turn."""
+
+    __slots__ = ("_call_soon", "_marked")
+
+    def __init__(self, call_soon: Callable[..., object]) -> None:
+        self._call_soon = call_soon
+        self._marked: list[Flushable] = []
+
+    def mark(self, item: Flushable) -> None:
+        """Asks for one flush; the item marks itself once per turn."""
+        if not self._marked:
+            self._call_soon(self._run)
+        self._marked.append(item)
+
+    def _run(self) -> None:
+        marked, self._marked = self._marked, []
+        for item in marked:
+            item.flush()
+
+
+class Outbox:
+    """The way out of one session: gathers its replies, lets shared publications pass, and watches how much waits."""
+
+    __slots__ = ("_pieces", "_tick", "closed", "limit", "on_slow", "transport", "wire")
+
+    def __init__(
+        self, transport: Transport, wire: Wire, tick: Tick, limit: int, on_slow: Callable[[], None] | None = None
+    ) -> None:
+        """`limit` is in bytes; `on_slow` is called when more than that waits."""
+        self.transport = transport
+        self.wire = wire
+        self.limit = limit
+        self.on_slow = on_slow
+        self.closed = False
+        self._tick = tick
+        self._pieces: list[bytes] = []
+
+    def push(self, piece: bytes) -> None:
+        """Adds a piece for this session alone; it leaves at the end of the turn, in order."""
+        if self.closed:
+            return
+        if not self._pieces:
+            self._tick.mark(self)
+        self._pieces.append(piece)
+
+    def flush(self) -> None:
+        """Writes the gathered pieces now."""
+        if self._pieces and not self.closed:
+            pieces, self._pieces = self._pieces, []
+            self.write(self.wire.join(pieces))
+
+    def write(self, unit: Unit) -> None:
+        """Writes what was joined for many, after the session's own pieces."""
+        if self._pieces:
+            self.flush()
+        if self.closed:
+            return
+        transport = self.transport
+        if unit:
+            transport.write(unit)
+        if transport.buffered() > self.limit and self.on_slow is not None:
+            self.on_slow()
+
+    def close(self, code: int, reason: str, *, drop: bool = False) -> None:
+        """Ends the connection, after the session's own pieces or, with `drop`, without them."""
+        if self.closed:
+            return
+        self.on_slow = None
+        if drop:
+            self._pieces.clear()
+        self.flush()
+        self.closed = True
+        self.transport.close(code, reason)

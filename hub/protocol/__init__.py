@@ -1,0 +1,1 @@
+"""The client protocol's words and bytes: pure functions, no sockets."""

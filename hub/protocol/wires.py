@@ -1,0 +1,75 @@
+"""How publications look to each kind of client: one shared object per kind, by which the router groups subscribers."""
+
+from __future__ import annotations
+
+from hub.model import Publication
+from hub.protocol.frames import text_frame
+from hub.protocol.json_codec import publication_push
+
+
+class JsonFrames:
+    """The client protocol on a socket written directly: replies joined by newlines in one WebSocket frame."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """A push."""
+        return publication_push(topic, publication)
+
+    def join(self, pieces: list[bytes]) -> bytes:
+        """One frame."""
+        return text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces))
+
+
+class JsonText(JsonFrames):
+    """The client protocol through an ASGI server, which makes the frames itself."""
+
+    def join(self, pieces: list[bytes]) -> bytes:
+        """The text of one frame."""
+        return b"\n".join(pieces)
+
+
+class PlainText:
+    """A plain socket through an ASGI server: the payload of a publication is the text of a frame."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """The payload as text; nothing for joins and leaves, of which plain sockets know nothing."""
+        return publication.text.encode() if publication.kind == "pub" else b""
+
+    def join(self, pieces: list[bytes]) -> tuple[bytes, ...]:
+        """The texts of several frames."""
+        return tuple(piece for piece in pieces if piece)
+
+
+class PlainFrames:
+    """A plain socket written directly."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """A whole frame with the payload as text."""
+        return text_frame(publication.text.encode()) if publication.kind == "pub" else b""
+
+    def join(self, pieces: list[bytes]) -> bytes:
+        """Several frames behind one another."""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class EventStream:
+    """Server-sent events: `id` carries the position, so that a browser's Last-Event-ID can bring it back."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """One event; nothing for joins and leaves."""
+        if publication.kind != "pub":
+            return b""
+        data = b"\n".join(b"data: " + line for line in publication.text.encode().splitlines() or [b""])
+        if not publication.offset:
+            return b"%s\n\n" % data
+        return b"id: %d:%s\n%s\n\n" % (publication.offset, publication.epoch.encode(), data)
+
+    def join(self, pieces: list[bytes]) -> bytes:
+        """Several events behind one another."""
+        return b"".join(pieces)
+
+
+JSON_FRAMES = JsonFrames()
+JSON_TEXT = JsonText()
+PLAIN_FRAMES = PlainFrames()
+PLAIN_TEXT = PlainText()
+EVENT_STREAM = EventStream()

@@ -1,0 +1,308 @@
+"""Routes publications: up to the broker through one door, and down from it to the subscribers of this node.
+
+Per node there is one broker subscription for each topic that somebody here listens to, and one position, which all its
+subscribers share. When the broker reports a gap, or an offset shows one, history fills it; where it cannot, every
+subscriber is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Mapping
+from time import monotonic
+from typing import Any
+
+from hub import metrics, recovery
+from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
+from hub.broker.broadcast import Bridge
+from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
+from hub.handlers import Call, HandlerTable, TopicRule
+from hub.live import LiveTopic, Subscription
+from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
+from hub.outbox import Tick
+from hub.recovery import Recovered
+from hub.schemas import PayloadSchema
+from hub.tasks import Tasks
+from hub.topics import check_topic
+
+_log = logging.getLogger("hub.router")
+_CATCH_UP_SECONDS = 3.0
+_UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
+
+
+class Router:
+    """What the topics of this node are, and where publications go. Receives what the bridge delivers."""
+
+    def __init__(self, table: HandlerTable, tick: Tick, tasks: Tasks, *, recovery_limit: int) -> None:
+        """`recovery_limit` is the most publications that a resubscribe or a mended gap may bring."""
+        self.table = table
+        self.tick = tick
+        self.bridge: Bridge
+        self._tasks = tasks
+        self._recovery_limit = recovery_limit
+        self._topics: dict[str, LiveTopic] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._warned: set[str] = set()
+        self._schemas = {
+            rule.options.pattern: PayloadSchema(rule.options.schema)
+            for _, rule in table.topics
+            if rule.options.schema is not None
+        }
+
+    def attach(self, bridge: Bridge) -> None:
+        """Sets the way to the broker, once, before anything else is called."""
+        self.bridge = bridge
+
+    # Up
+
+    async def publish(
+        self,
+        topic: str,
+        raw: bytes,
+        *,
+        by: Call | None = None,
+        info: ClientInfo | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+        skip_history: bool = False,
+        trusted: bool = False,
+    ) -> PublishResult:
+        """The one door: checks name, size and schema, runs the publish handlers, hands it to the broker.
+
+        `trusted` (a plugin's own publish) runs no handlers and may name a topic that no pattern declares. Raises
+        TopicError, ReplyError and BrokerError.
+        """
+        found = self.table.find(check_topic(topic))
+        if found is None and not trusted:
+            raise ReplyError(UNKNOWN_TOPIC)
+        rule, params = found or (self._undeclared(topic), {})
+        publication = Publication(topic, raw, info=info, tags=tags)
+        self._check_payload(rule.options, raw)
+        if rule.publish and not trusted:
+            publication = await self._handled(rule, params, by or Call(), publication)
+        outgoing = Outgoing(
+            publication,
+            None if skip_history else rule.options.history,
+            idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+        started = monotonic()
+        result = await self.bridge.publish(outgoing)
+        metrics.PUBLISH_SECONDS.observe(monotonic() - started)
+        metrics.PUBLICATIONS.inc()
+        return result
+
+    def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
+        if len(raw) > options.max_bytes:
+            raise ReplyError(
+                BAD_REQUEST, f"bad request: the payload has {len(raw)} bytes, this topic takes {options.max_bytes}"
+            )
+        schema = self._schemas.get(options.pattern)
+        if schema is not None:
+            schema.check(raw)
+
+    async def _handled(
+        self, rule: TopicRule, params: Mapping[str, str], by: Call, publication: Publication
+    ) -> Publication:
+        call = Call(publication.topic, params, by.identity, by.client)
+        for handler in rule.publish:
+            changed = await self.table.run(handler, call, publication)
+            if isinstance(changed, Publication):
+                publication = changed
+        return publication
+
+    def _undeclared(self, topic: str) -> TopicRule:
+        if topic not in self._warned and len(self._warned) < 1_000:
+            self._warned.add(topic)
+            _log.warning("published on %r, which no topic pattern declares: nobody can be subscribed to it", topic)
+        return _UNDECLARED
+
+    async def announce(self, kind: str, topic: str, info: ClientInfo) -> None:
+        """Tells a topic's subscribers on every node that a client joined or left."""
+        publication = Publication(topic, b"null", info=info, kind="join" if kind == "join" else "leave")
+        try:
+            await self.bridge.publish(Outgoing(publication))
+        except BrokerError as error:
+            _log.warning("a %s on %r was not announced: %s", kind, topic, error)
+
+    async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
+        """Reads what is kept; raises ReplyError 102 or 108, and BrokerError."""
+        found = self.table.find(check_topic(topic))
+        if found is None:
+            raise ReplyError(UNKNOWN_TOPIC)
+        if found[0].options.history is None:
+            raise ReplyError(NOT_AVAILABLE)
+        return await self.bridge.history(topic, query)
+
+    # Subscribers
+
+    async def subscribe(
+        self, subscription: Subscription, rule: TopicRule, since: Position | None, *, latest: bool = False
+    ) -> Recovered:
+        """Adds a subscriber, having first caught up with `since` where it is given.
+
+        When it returns, the subscriber stands at the node's position: what the caller writes before it next awaits
+        precedes all that follows on the topic. With `latest` the newest publication alone is recovered. Raises
+        BrokerError.
+        """
+        live = self._enter(subscription.topic, rule)
+        try:
+            await self._opened(live)
+            if since is None or rule.options.history is None:
+                outcome = Recovered(False, live.position, [])
+            elif latest:
+                outcome = await self._latest(live)
+            else:
+                outcome = await self._recover(live, since)
+        except BaseException:
+            self._exit(live)
+            raise
+        live.add(subscription)
+        metrics.SUBSCRIPTIONS.inc()
+        return outcome
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Takes a subscriber out; it gets nothing more of the topic."""
+        live = self._topics.get(subscription.topic)
+        if live is None:
+            return
+        live.discard(subscription)
+        metrics.SUBSCRIPTIONS.dec()
+        self._exit(live)
+
+    def subscribers(self, topic: str) -> int:
+        """How many subscriptions a topic has here."""
+        live = self._topics.get(topic)
+        return sum(len(group) for group in live.groups.values()) if live else 0
+
+    def topics(self) -> list[str]:
+        """The topics that somebody here listens to."""
+        return list(self._topics)
+
+    def _enter(self, topic: str, rule: TopicRule) -> LiveTopic:
+        live = self._topics.get(topic)
+        if live is None:
+            live = self._topics[topic] = LiveTopic(topic, rule, self.tick)
+            metrics.TOPICS.inc()
+        live.users += 1
+        return live
+
+    def _exit(self, live: LiveTopic) -> None:
+        live.users -= 1
+        if live.users == 0 and self._topics.get(live.name) is live:
+            del self._topics[live.name]
+            metrics.TOPICS.dec()
+            self._tasks.spawn(self._leave(live.name), f"leave {live.name}")
+
+    async def _leave(self, topic: str) -> None:
+        if topic not in self._topics:
+            await self.bridge.unsubscribe(topic)
+
+    async def _opened(self, live: LiveTopic) -> None:
+        """Waits until the topic is subscribed at the broker and its position known; several wait for one opening."""
+        if live.opened:
+            return
+        opening = self._opening.get(live.name)
+        if opening is None or opening.done():
+            opening = self._opening[live.name] = self._tasks.spawn(self._open(live), f"open {live.name}")
+            opening.add_done_callback(lambda _: self._opening.pop(live.name, None))
+        await _result(opening)
+
+    async def _open(self, live: LiveTopic) -> None:
+        await self.bridge.subscribe(live.name)
+        if live.rule.options.history is not None:
+            position = await self.bridge.position(live.name)
+            if not live.release(position):
+                self._mend(live, "overflow while opening")
+        live.opened = True
+
+    async def _latest(self, live: LiveTopic) -> Recovered:
+        limit = Position(live.offset + 1, live.epoch)
+        page = await self.bridge.history(live.name, HistoryQuery(1, limit, reverse=True))
+        return Recovered(True, live.position, page.publications)
+
+    async def _recover(self, live: LiveTopic, since: Position) -> Recovered:
+        if since == live.position:
+            return Recovered(True, since, [])
+        meanwhile: list[Publication] = []
+        live.buffers.append(meanwhile)
+        try:
+            page = await self.bridge.history(live.name, HistoryQuery(self._recovery_limit + 1, since))
+            await self._catch_up(live, since, page.position)
+        finally:
+            live.buffers = [buffer for buffer in live.buffers if buffer is not meanwhile]
+        return recovery.merge(since, page, meanwhile, live.position, self._recovery_limit)
+
+    @staticmethod
+    async def _catch_up(live: LiveTopic, since: Position, top: Position) -> None:
+        """Waits for this node to reach a client that has already seen more, from a node that was faster."""
+        deadline = monotonic() + _CATCH_UP_SECONDS
+        while live.epoch == top.epoch and live.offset < since.offset <= top.offset and monotonic() < deadline:
+            await asyncio.sleep(0.005)
+
+    # Down
+
+    def deliver(self, topic: str, publications: list[Publication]) -> None:
+        """Takes what arrived from the broker."""
+        live = self._topics.get(topic)
+        if live is not None and not live.accept(publications):
+            self._mend(live, "an offset was skipped")
+
+    def gap(self, topic: str, reason: str) -> None:
+        """Compares the topic with its history, because something may have been missed."""
+        if topic.startswith(INTERNAL_PREFIX):
+            return
+        live = self._topics.get(topic)
+        if live is None or not live.opened:
+            return
+        if live.rule.options.history is None:
+            metrics.GAPS.labels("untold").inc()
+            return
+        self._mend(live, reason)
+
+    def _mend(self, live: LiveTopic, reason: str) -> None:
+        if live.mending:
+            live.mend_again = True
+            return
+        live.mending = True
+        live.hold()
+        _log.info("topic %r may have missed publications (%s): comparing with its history", live.name, reason)
+        self._tasks.spawn(self._mended(live), f"mend {live.name}")
+
+    async def _mended(self, live: LiveTopic) -> None:
+        pause = 0.05
+        while self._topics.get(live.name) is live:
+            live.mend_again = False
+            try:
+                page = await self.bridge.history(
+                    live.name, HistoryQuery(self._recovery_limit + 1, live.position)
+                )
+            except BrokerError:
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 2)
+                continue
+            if self._fill(live, page) and not live.mend_again:
+                break
+            live.hold()
+        live.mending = False
+
+    def _fill(self, live: LiveTopic, page: HistoryPage) -> bool:
+        """Brings the topic to a page's top, from history or by telling everybody; False when a new gap shows."""
+        filled = recovery.merge(live.position, page, (), page.position, self._recovery_limit)
+        if filled.recovered:
+            metrics.GAPS.labels("filled").inc()
+            return live.catch_up(filled.publications) and live.release(live.position)
+        metrics.GAPS.labels("told").inc()
+        lost = live.subscribers()
+        for subscription in lost:
+            subscription.owner.insufficient(live.name)
+        return live.release(page.position)
+
+
+async def _result(task: asyncio.Task[Any] | Awaitable[Any]) -> None:
+    """Waits for work that others wait for too: one waiter's end does not cancel it."""
+    await asyncio.shield(task)

@@ -1,0 +1,1 @@
+"""Sessions: one connected client each, as a state machine without sockets."""

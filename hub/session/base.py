@@ -1,0 +1,310 @@
+"""What every session can do, whatever it speaks: hold subscriptions, publish, be present, and end."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hub import metrics
+from hub.errors import (
+    ALREADY_SUBSCRIBED,
+    INTERNAL,
+    LIMIT_EXCEEDED,
+    PERMISSION_DENIED,
+    SERVER_ERROR,
+    SLOW,
+    BrokerError,
+    Disconnect,
+    ReplyError,
+)
+from hub.handlers import Call, TopicRule
+from hub.live import Subscription
+from hub.model import ANONYMOUS, ClientInfo, Identity, Position
+from hub.node import Node
+from hub.outbox import Outbox, Transport, Wire
+from hub.plugin import Accept
+from hub.protocol.json_codec import encode
+from hub.recovery import Recovered
+
+_log = logging.getLogger("hub.session")
+BACKLOG_PAUSE: Final = 64
+"""Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A subscription that a session holds. `forced` ones were made by the server, not asked for by the client."""
+
+    subscription: Subscription
+    rule: TopicRule
+    params: Mapping[str, str]
+    info: ClientInfo
+    forced: bool = False
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A subscription to be made. `since` with an empty epoch matches any; `granted` means that a token decided."""
+
+    topic: str
+    since: Position | None = None
+    granted: bool = False
+    forced: bool = False
+    chan_info: bytes | None = None
+    data: bytes | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """A subscription just made, with what its client is to be told."""
+
+    held: Held
+    outcome: Recovered
+    data: bytes | None
+
+
+class Session(ABC):
+    """One client. Subclasses say how it is spoken to; nothing here knows a socket.
+
+    All methods are called in the event loop. `lost` is called once by the transport when the connection is gone.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_bytes",
+        "_making",
+        "_working",
+        "admitted",
+        "client",
+        "closed",
+        "identity",
+        "node",
+        "outbox",
+        "subscriptions",
+        "transport_name",
+    )
+
+    def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
+        self.node = node
+        self.client = str(uuid.uuid4())
+        self.identity: Identity = ANONYMOUS
+        self.subscriptions: dict[str, Held] = {}
+        self.closed = False
+        self.admitted = False
+        self.transport_name = transport_name
+        self.outbox = Outbox(transport, wire, node.tick, node.limits.queue_bytes, self.slow)
+        self._making: set[str] = set()
+        self._backlog: deque[bytes] | None = None
+        self._backlog_bytes = 0
+        self._working = False
+        metrics.CONNECTIONS.labels(transport_name).inc()
+        metrics.CONNECTS.labels(transport_name).inc()
+
+    # What the client sends
+
+    def receive(self, frame: bytes) -> None:
+        """Takes one frame (UTF-8); frames are handled one after another.
+
+        A task exists only while one is being handled. What comes meanwhile waits, and where much waits the peer is
+        no longer read from.
+        """
+        if self.closed:
+            return
+        if not self._working:
+            self._working = True
+            self.node.tasks.spawn(self._work(frame), "frames")
+            return
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(frame)
+        self._backlog_bytes += len(frame)
+        if len(self._backlog) == BACKLOG_PAUSE:
+            self.outbox.transport.pause_reading(True)
+        if self._backlog_bytes > self.outbox.limit:
+            self.slow()
+
+    async def _work(self, frame: bytes) -> None:
+        try:
+            while not self.closed:
+                await self._take(frame)
+                if not self._backlog:
+                    return
+                frame = self._backlog.popleft()
+                self._backlog_bytes -= len(frame)
+                if len(self._backlog) == BACKLOG_PAUSE // 2:
+                    self.outbox.transport.pause_reading(False)
+        except Disconnect as disconnect:
+            self.end(disconnect.code, disconnect.reason)
+        except Exception:
+            _log.exception("a frame of session %s failed", self.client)
+            self.end(SERVER_ERROR.number, SERVER_ERROR.message)
+        finally:
+            self._working = False
+
+    @abstractmethod
+    async def _take(self, frame: bytes) -> None:
+        """Handles one frame; raises Disconnect to end the session."""
+
+    # What the session is
+
+    def info(self, chan_info: bytes | None = None) -> ClientInfo:
+        """What others may see of the client."""
+        return ClientInfo(self.identity.user, self.client, self.identity.info, chan_info)
+
+    def call(self, topic: str = "", params: Mapping[str, str] | None = None, method: str = "") -> Call:
+        """Who handlers are called for."""
+        return Call(topic, params or {}, self.identity, self.client, method)
+
+    async def admit(self, identity: Identity) -> list[Accept]:
+        """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
+
+        Raises ReplyError or Disconnect when a handler refuses.
+        """
+        self.identity = identity
+        answers = await self.node.table.run_all(self.node.table.connect, self.call())
+        if not self.closed:
+            self.admitted = True
+            self.node.sessions.add(self)
+        return [answer for answer in answers if isinstance(answer, Accept)]
+
+    def presences(self) -> Iterator[tuple[str, ClientInfo]]:
+        """The topics on which it is present, with what others see of it."""
+        for topic, held in self.subscriptions.items():
+            if held.rule.options.presence:
+                yield topic, held.info
+
+    # Subscriptions
+
+    async def establish(self, wanted: Wanted) -> Established:
+        """Makes a subscription: rules, handlers, catching up, presence. The client has not been told yet.
+
+        Raises TopicError, ReplyError, Disconnect, BrokerError; then nothing is left of it.
+        """
+        topic = wanted.topic
+        rule, params = self.node.rule(topic)
+        if topic in self.subscriptions or topic in self._making:
+            raise ReplyError(ALREADY_SUBSCRIBED)
+        if len(self.subscriptions) + len(self._making) >= self.node.limits.subscriptions:
+            raise ReplyError(LIMIT_EXCEEDED)
+        if not (wanted.granted or self.node.may(self.identity, "subscribe", topic)):
+            raise ReplyError(PERMISSION_DENIED)
+        self._making.add(topic)
+        try:
+            return await self._make(wanted, rule, params)
+        finally:
+            self._making.discard(topic)
+
+    async def _make(self, wanted: Wanted, rule: TopicRule, params: Mapping[str, str]) -> Established:
+        topic, data, chan_info = wanted.topic, wanted.data, wanted.chan_info
+        for answer in await self.node.table.run_all(rule.subscribe, self.call(topic, params)):
+            if isinstance(answer, Accept):
+                data = data if answer.data is None else encode(answer.data)
+                chan_info = chan_info if answer.info is None else encode(answer.info)
+        subscription = Subscription(topic, self, self.outbox)
+        held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
+        if rule.options.presence and not self.closed:
+            await self.node.presence.add(topic, held.info)
+        try:
+            if self.closed:
+                raise Disconnect(INTERNAL.number, "the connection is gone")
+            latest = rule.options.recovery == "cache"
+            outcome = await self.node.router.subscribe(subscription, rule, wanted.since, latest=latest)
+        except BaseException:
+            if rule.options.presence:
+                self.node.tasks.spawn(self._depart(topic, held, announce=False), f"depart {self.client}")
+            raise
+        if self.closed:
+            self.node.router.unsubscribe(subscription)
+            self.node.tasks.spawn(self._depart(topic, held, announce=False), f"depart {self.client}")
+            raise Disconnect(INTERNAL.number, "the connection is gone")
+        self.subscriptions[topic] = held
+        return Established(held, outcome, data)
+
+    async def announce_join(self, held: Held) -> None:
+        """Tells the topic that the client has joined, where the topic wants it; the client was told before."""
+        if held.rule.options.join_leave and not self.closed:
+            await self.node.router.announce("join", held.subscription.topic, held.info)
+
+    def drop(self, topic: str) -> Held | None:
+        """Takes a subscription back at once; presence, leave and handlers follow in the background."""
+        held = self.subscriptions.pop(topic, None)
+        if held is not None:
+            self.node.router.unsubscribe(held.subscription)
+            self.node.tasks.spawn(self._depart(topic, held), f"depart {self.client}")
+        return held
+
+    async def _depart(self, topic: str, held: Held, *, announce: bool = True) -> None:
+        options = held.rule.options
+        try:
+            if options.presence and topic not in self.subscriptions:
+                await self.node.presence.remove(topic, held.info.client, held.info.user)
+        except BrokerError as error:
+            _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
+        if announce:
+            if options.join_leave:
+                await self.node.router.announce("leave", topic, held.info)
+            await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
+
+    # Publications
+
+    async def publish(self, topic: str, raw: bytes) -> None:
+        """Publishes as the client, after asking the rules. Raises TopicError, ReplyError, Disconnect, BrokerError."""
+        self.node.demand(self.identity, "publish", topic)
+        held = self.subscriptions.get(topic)
+        await self.node.router.publish(topic, raw, by=self.call(), info=held.info if held else self.info())
+
+    # The end
+
+    @abstractmethod
+    def insufficient(self, topic: str) -> None:
+        """Publications of a topic were missed; tells the client in its own way."""
+
+    @abstractmethod
+    async def order_subscribe(self, topic: str) -> None:
+        """Subscribes it by the server's will."""
+
+    @abstractmethod
+    def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
+        """Takes a subscription away; one that it does not hold is no error."""
+
+    def slow(self) -> None:
+        """More waits for the client than it may: ends the session, dropping what waits."""
+        self.end(SLOW.number, SLOW.message)
+
+    def end(self, code: int, reason: str) -> None:
+        """Ends the session by the hub's will, after what waits for it was written (but for slow clients)."""
+        if self.closed:
+            return
+        metrics.DISCONNECTS.labels(str(code) if code < 4_000 else "4xxx").inc()
+        self.outbox.close(code, reason, drop=code == SLOW.number)
+        self.lost()
+
+    def lost(self) -> None:
+        """The connection is gone: leaves every topic now, and tells presence and handlers in the background."""
+        if self.closed:
+            return
+        self.closed = True
+        self.outbox.closed = True
+        metrics.CONNECTIONS.labels(self.transport_name).dec()
+        self.node.sessions.remove(self)
+        held = dict(self.subscriptions)
+        self.subscriptions.clear()
+        for subscription in held.values():
+            self.node.router.unsubscribe(subscription.subscription)
+        if held or (self.admitted and self.node.table.disconnect):
+            self.node.tasks.spawn(self._farewell(held), f"farewell {self.client}")
+
+    async def _farewell(self, held: dict[str, Held]) -> None:
+        for topic, subscription in held.items():
+            await self._depart(topic, subscription)
+        if self.admitted:
+            await self.node.table.run_quietly(self.node.table.disconnect, self.call())
+
+

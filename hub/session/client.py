@@ -1,0 +1,263 @@
+"""A session of the client protocol: frames in, replies and pushes out, and the clock that watches it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from hub import metrics
+from hub.errors import (
+    BAD_FRAME,
+    BAD_REQUEST,
+    CONNECTION_EXPIRED,
+    INSUFFICIENT_STATE,
+    INTERNAL,
+    NO_PONG,
+    STALE,
+    SUBSCRIPTION_EXPIRED,
+    UNSUBSCRIBE_EXPIRED,
+    UNSUBSCRIBE_INSUFFICIENT,
+    BrokerError,
+    Disconnect,
+    HubError,
+    ReplyError,
+    TopicError,
+)
+from hub.node import Node
+from hub.outbox import Transport, Wire
+from hub.protocol.commands import METHODS, Command, SubscribeResult
+from hub.protocol.json_codec import (
+    PING,
+    decode_commands,
+    error_reply,
+    reply,
+    subscribe_push,
+    unsubscribe_push,
+)
+from hub.session.base import Session, Wanted
+
+_log = logging.getLogger("hub.session")
+_COMMANDS = {method: metrics.COMMANDS.labels(method) for method in METHODS}
+Reply = Callable[[Any], None]
+"""Writes the successful result of the command at hand."""
+
+Method = Callable[["ClientSession", Any, Reply], Awaitable[None]]
+
+
+class ClientSession(Session):
+    """One client of the bidirectional protocol.
+
+    The transport calls `receive` with each frame and `lost` at the end. Commands are handled one after another, also
+    across frames; a task exists only while one is being handled. `methods` are the functions behind the commands.
+    """
+
+    __slots__ = (
+        "_due",
+        "_ping_at",
+        "_pong_until",
+        "_stale_at",
+        "emulated",
+        "expires_at",
+        "handshake_token",
+        "methods",
+        "state",
+    )
+
+    def __init__(
+        self,
+        node: Node,
+        transport: Transport,
+        wire: Wire,
+        transport_name: str,
+        methods: dict[str, Method],
+        *,
+        token: str = "",
+    ) -> None:
+        """`token` is what the handshake brought, used when the connect command has none."""
+        super().__init__(node, transport, wire, transport_name)
+        self.methods = methods
+        self.handshake_token = token
+        self.emulated = False
+        self.state: Literal["new", "connected", "failed"] = "new"
+        self.expires_at: float | None = None
+        self._pong_until: float | None = None
+        self._ping_at: float | None = None
+        self._stale_at: float | None = node.wheel.clock() + node.limits.stale
+        self._due = float("inf")
+        self._schedule()
+
+    # Frames
+
+    def receive(self, frame: bytes) -> None:
+        """Takes one frame. Replies come in the order of commands; a pong is taken at once."""
+        if frame == PING and not self.closed:
+            self._pong()
+        else:
+            super().receive(frame)
+
+    async def _take(self, frame: bytes) -> None:
+        for command in decode_commands(frame):
+            await self._handle(command)
+            if self.closed:
+                return
+
+    async def _handle(self, command: Command) -> None:
+        found = command.method()
+        if found is None:
+            if command.id:
+                raise Disconnect(BAD_FRAME)
+            self._pong()
+            return
+        method, request = found
+        if (not command.id and method != "send") or (self.state == "new") != (method == "connect"):
+            raise Disconnect(BAD_FRAME)
+        if self.state == "failed":
+            raise Disconnect(BAD_FRAME)
+        _COMMANDS[method].inc()
+        try:
+            await self.methods[method](self, request, lambda result: self._reply(command.id, method, result))
+        except Disconnect:
+            raise
+        except HubError as error:
+            self._refuse(command.id, method, _as_reply_error(error))
+
+    def _reply(self, command_id: int, method: str, result: Any) -> None:
+        self.outbox.push(reply(command_id, method, result))
+
+    def _refuse(self, command_id: int, method: str, error: ReplyError) -> None:
+        metrics.REPLY_ERRORS.labels(method, str(error.code) if error.code < 400 else "plugin").inc()
+        if method == "connect":
+            self.state = "failed"
+        if command_id:
+            self.outbox.push(error_reply(command_id, error))
+
+    # Time
+
+    def begin(self, expires_at: float | None) -> None:
+        """Starts pings and the watch on expiry: the connect command was granted."""
+        self.state = "connected"
+        self.expires_at = expires_at
+        self._stale_at = None
+        interval = self.node.limits.ping
+        # The first ping comes at a random moment, so that clients that connect together do not beat together.
+        self._ping_at = self.node.wheel.clock() + interval * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        self._schedule()
+
+    def renew(self, expires_at: float | None) -> None:
+        """Moves the session's expiry."""
+        self.expires_at = expires_at
+        self._schedule()
+
+    def watch(self) -> None:
+        """Looks at the deadlines anew, because a subscription with an expiry was added."""
+        self._schedule()
+
+    def ttl(self, expires_at: float | None) -> int:
+        """Whole seconds until a moment, at least 1 and at most a year; 0 for never."""
+        if expires_at is None:
+            return 0
+        return min(max(int(expires_at - self.node.clock()), 1), 31_536_000)
+
+    def _schedule(self) -> None:
+        wheel = self.node.wheel
+        deadlines = [at for at in (self._stale_at, self._ping_at, self._pong_until) if at is not None]
+        ends = [held.expires_at for held in self.subscriptions.values() if held.expires_at is not None]
+        if self.expires_at is not None:
+            ends.append(self.expires_at)
+        if ends:
+            deadlines.append(wheel.clock() + min(ends) + self.node.limits.expired_grace - self.node.clock())
+        due = min(deadlines, default=float("inf"))
+        # Beats cannot be taken back, so one is added only when it must come sooner than the one that is waited for.
+        if due < self._due:
+            self._due = due
+            wheel.add(self, due)
+
+    def beat(self, now: float) -> None:
+        """Does what is due: ends stale, silent or expired sessions, ends expired subscriptions, pings."""
+        if self.closed or now < self._due:
+            return
+        self._due = float("inf")
+        if self._stale_at is not None and now >= self._stale_at:
+            return self.end(STALE.number, STALE.message)
+        if self._pong_until is not None and now >= self._pong_until:
+            return self.end(NO_PONG.number, NO_PONG.message)
+        last = self.node.clock() - self.node.limits.expired_grace
+        if self.expires_at is not None and last >= self.expires_at:
+            return self.end(CONNECTION_EXPIRED.number, CONNECTION_EXPIRED.message)
+        self._expire_subscriptions(last)
+        if not self.closed:
+            self._ping(now)
+            self._schedule()
+
+    def _expire_subscriptions(self, last: float) -> None:
+        for topic, held in list(self.subscriptions.items()):
+            if held.expires_at is None or held.expires_at > last:
+                continue
+            if held.forced:
+                return self.end(SUBSCRIPTION_EXPIRED.number, SUBSCRIPTION_EXPIRED.message)
+            self.order_unsubscribe(topic, UNSUBSCRIBE_EXPIRED.number, UNSUBSCRIBE_EXPIRED.message)
+
+    def _ping(self, now: float) -> None:
+        if self._ping_at is None or now < self._ping_at:
+            return
+        self.outbox.push(PING)
+        self._ping_at = now + self.node.limits.ping
+        self._pong_until = now + self.node.limits.pong_timeout
+
+    def _pong(self) -> None:
+        if self._pong_until is None:
+            # The protocol takes a pong that nobody asked for as a fault of the client.
+            self.end(BAD_FRAME.number, BAD_FRAME.message)
+        self._pong_until = None
+
+    # Orders
+
+    def insufficient(self, topic: str) -> None:
+        """Publications were missed: the client subscribes again, or connects again for what the server subscribed."""
+        held = self.subscriptions.get(topic)
+        if held is None:
+            return
+        if held.forced:
+            self.end(INSUFFICIENT_STATE.number, INSUFFICIENT_STATE.message)
+        else:
+            self.order_unsubscribe(topic, UNSUBSCRIBE_INSUFFICIENT.number, UNSUBSCRIBE_INSUFFICIENT.message)
+
+    async def order_subscribe(self, topic: str) -> None:
+        """Subscribes it by the server's will, and tells it so."""
+        if self.state != "connected":
+            return
+        try:
+            established = await self.establish(Wanted(topic, granted=True, forced=True))
+        except (HubError, Disconnect) as error:
+            _log.warning("session %s could not be subscribed to %r: %s", self.client, topic, error)
+            return
+        position = established.outcome.position
+        positioned = established.held.rule.options.history is not None
+        self.outbox.push(
+            subscribe_push(
+                topic,
+                SubscribeResult(
+                    recoverable=positioned, positioned=positioned, epoch=position.epoch, offset=position.offset
+                ),
+            )
+        )
+        await self.announce_join(established.held)
+
+    def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
+        """Takes a subscription away and tells the client why."""
+        if self.drop(topic) is not None:
+            metrics.UNSUBSCRIBES.labels(str(code)).inc()
+            self.outbox.push(unsubscribe_push(topic, code, reason))
+
+
+def _as_reply_error(error: HubError) -> ReplyError:
+    if isinstance(error, ReplyError):
+        return error
+    if isinstance(error, TopicError):
+        return ReplyError(BAD_REQUEST)
+    if isinstance(error, BrokerError):
+        return ReplyError(INTERNAL, temporary=True)
+    _log.error("a command failed: %s", error, exc_info=error)
+    return ReplyError(INTERNAL)

@@ -1,0 +1,149 @@
+"""The connect and refresh commands: who the client is, for how long, and what the server subscribes it to."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from hub.errors import (
+    BAD_FRAME,
+    CONNECTION_EXPIRED,
+    INVALID_TOKEN,
+    NOT_AVAILABLE,
+    TOKEN_EXPIRED,
+    Disconnect,
+    ExpiredToken,
+    HubError,
+    InvalidToken,
+    ReplyError,
+)
+from hub.model import ANONYMOUS, Identity
+from hub.plugin import Accept
+from hub.protocol.commands import (
+    ConnectRequest,
+    ConnectResult,
+    RefreshRequest,
+    RefreshResult,
+    SendRequest,
+    SubscribeRequest,
+    SubscribeResult,
+)
+from hub.protocol.json_codec import encode, payload, raw_or_unset
+from hub.session.base import Established, Wanted
+from hub.session.client import ClientSession, Reply
+from hub.session.subscribing import result_of, since_of
+
+
+def identify(session: ClientSession, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one where that is allowed.
+
+    Raises ReplyError 109 for an expired token, Disconnect 3500 for a bad one and 3501 for none.
+    """
+    node = session.node
+    if not token:
+        if not node.anonymous:
+            raise Disconnect(BAD_FRAME, "a token is needed: connect with one")
+        return ANONYMOUS
+    if node.verifier is None:
+        raise Disconnect(INVALID_TOKEN)
+    try:
+        return node.verifier.verify_connection(token)
+    except ExpiredToken as error:
+        raise ReplyError(TOKEN_EXPIRED) from error
+    except InvalidToken as error:
+        raise Disconnect(INVALID_TOKEN) from error
+
+
+async def connect(session: ClientSession, request: ConnectRequest, reply: Reply) -> None:
+    """Admits the client, makes its server-side subscriptions, and tells it all in one reply."""
+    identity = identify(session, request.token or session.handshake_token)
+    answers = await session.admit(identity)
+    if session.closed:
+        return
+    # From here on the session has an identity, so a subscription that fails must end it, not leave half a session.
+    made = await _server_side(session, identity, answers, request.subs)
+    if session.closed:
+        return
+    session.begin(identity.expires_at)
+    data = [encode(answer.data) for answer in answers if answer.data is not None]
+    limits, emulated = session.node.limits, session.emulated
+    reply(
+        ConnectResult(
+            client=session.client,
+            version=session.node.version,
+            expires=identity.expires_at is not None,
+            ttl=session.ttl(identity.expires_at),
+            data=raw_or_unset(data[-1] if data else None),
+            subs={topic: result for topic, (_, result) in made.items()} or None,
+            ping=int(limits.ping),
+            pong=True,
+            session=session.client if emulated else "",
+            node=session.node.id if emulated else "",
+        )
+    )
+    for established, _ in made.values():
+        await session.announce_join(established.held)
+
+
+async def _server_side(
+    session: ClientSession, identity: Identity, answers: list[Accept], asked: dict[str, SubscribeRequest]
+) -> dict[str, tuple[Established, SubscribeResult]]:
+    forced = [*identity.subs, *(topic for answer in answers for topic in answer.topics)]
+    made: dict[str, tuple[Established, SubscribeResult]] = {}
+    for topic in dict.fromkeys((*forced, *asked)):
+        request = asked.get(topic, SubscribeRequest())
+        since = since_of(request)
+        options = identity.subs.get(topic, {})
+        wanted = Wanted(
+            topic,
+            since=since,
+            granted=topic in forced,
+            forced=True,
+            chan_info=encode(options["info"]) if "info" in options else None,
+            data=encode(options["data"]) if "data" in options else None,
+        )
+        try:
+            established = await session.establish(wanted)
+        except HubError:
+            if topic in forced:
+                raise
+            # What a client asks for by itself and may not have is left out without a word, as its SDKs expect.
+            continue
+        made[topic] = established, result_of(session, established, since)
+    return made
+
+
+async def refresh(session: ClientSession, request: RefreshRequest, reply: Reply) -> None:
+    """Moves the session's expiry to a fresh token's; raises Disconnect 3500 when it is bad or another user's."""
+    if not request.token:
+        raise Disconnect(BAD_FRAME)
+    identity = identify(session, request.token)
+    if identity.user != session.identity.user:
+        raise Disconnect(INVALID_TOKEN)
+    if identity.expires_at is not None and identity.expires_at <= session.node.clock():
+        raise Disconnect(CONNECTION_EXPIRED)
+    session.identity = identity
+    session.renew(identity.expires_at)
+    ttl = session.ttl(identity.expires_at)
+    reply(RefreshResult(expires=ttl > 0, ttl=ttl, client=session.client, version=session.node.version))
+
+
+async def send(session: ClientSession, request: SendRequest, reply: Reply) -> None:
+    """Hands a message to the message handlers; raises Disconnect 3508 where there are none."""
+    handlers = session.node.table.message
+    if not handlers:
+        raise Disconnect(NOT_AVAILABLE.number + 3_400, NOT_AVAILABLE.message)
+    raw = payload(request.data)
+    if raw is None or request.data is UNSET:
+        raise Disconnect(BAD_FRAME)
+    data = _decoded(raw)
+    for handler in handlers:
+        await session.node.table.run(handler, session.call(), data)
+
+
+def _decoded(raw: bytes) -> object:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Disconnect(BAD_FRAME) from error

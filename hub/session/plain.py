@@ -1,0 +1,171 @@
+"""A session of somebody who speaks no protocol: one topic, frames or events that are payloads, errors that are closes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from hub.errors import (
+    INSUFFICIENT_STATE,
+    INTERNAL,
+    PERMISSION_DENIED,
+    SERVER_ERROR,
+    SOCKET_BAD_TOKEN,
+    SOCKET_LIMIT,
+    SOCKET_NOT_ALLOWED,
+    SOCKET_TOO_SLOW,
+    SOCKET_UNKNOWN_TOPIC,
+    UNKNOWN_TOPIC,
+    BrokerError,
+    Disconnect,
+    ExpiredToken,
+    HubError,
+    InvalidToken,
+    ReplyError,
+    TopicError,
+)
+from hub.model import ANONYMOUS, Identity, Position, Publication
+from hub.node import Node
+from hub.outbox import Transport, Wire
+from hub.protocol.json_codec import compact, encode
+from hub.session.base import Established, Session, Wanted
+from hub.topics import fill
+
+
+def identify(node: Node, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
+    if not token:
+        if not node.anonymous:
+            raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
+        return ANONYMOUS
+    if node.verifier is None:
+        raise Disconnect(SOCKET_BAD_TOKEN)
+    try:
+        return node.verifier.verify_connection(token)
+    except ExpiredToken as error:
+        raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
+    except InvalidToken as error:
+        raise Disconnect(SOCKET_BAD_TOKEN) from error
+
+
+def payload_of(text: bytes) -> bytes:
+    """What a frame publishes: JSON as it stands (on one line), and any other text as a JSON string.
+
+    A frame that is itself a JSON string is taken as text, quotes and all, so that what is sent is what arrives.
+    """
+    if text[:1] != b'"':
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.MsgspecError, RecursionError):
+            pass
+        else:
+            return compact(text.strip())
+    return encode(text.decode())
+
+
+class PlainSession(Session):
+    """One plain socket or event stream on one topic."""
+
+    __slots__ = ("_ping_at", "topic")
+
+    def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
+        super().__init__(node, transport, wire, transport_name)
+        self.topic = ""
+        self._ping_at = node.wheel.clock() + node.limits.ping
+        node.wheel.add(self, self._ping_at)
+
+    async def open(self, template: str, token: str, since: Position | None = None) -> Established:
+        """Admits the client and subscribes it. `{connection}` and `{user}` in the template get their values.
+
+        Raises Disconnect with a code of the plain socket, whatever is wrong.
+        """
+        identity = identify(self.node, token)
+        try:
+            self.topic = fill(template, {"connection": self.client, "user": identity.user})
+            await self.admit(identity)
+            established = await self.establish(Wanted(self.topic, since))
+        except HubError as error:
+            raise _as_disconnect(error, identity) from error
+        self._greet(established)
+        return established
+
+    def _greet(self, established: Established) -> None:
+        if established.data is not None:
+            self.outbox.push(self._piece(Publication(self.topic, established.data)))
+        for publication in established.outcome.publications:
+            self.outbox.push(self._piece(publication))
+        # What follows on the topic is written past the outbox's own pieces only when the loop's turn ends.
+        self.outbox.flush()
+
+    def _piece(self, publication: Publication) -> bytes:
+        return self.outbox.wire.publication(self.topic, publication)
+
+    async def joined(self, established: Established) -> None:
+        """Tells the topic of the newcomer."""
+        await self.announce_join(established.held)
+
+    async def _take(self, frame: bytes) -> None:
+        try:
+            await self.publish(self.topic, payload_of(frame))
+        except Disconnect:
+            raise
+        except HubError as error:
+            refusal = _refusal(error)
+            told = encode({"error": {"code": refusal.code, "message": refusal.message}})
+            self.outbox.push(self._piece(Publication(self.topic, told)))
+
+    def beat(self, now: float) -> None:
+        """Ends the session when its token has expired or its peer is gone; pings."""
+        if self.closed:
+            return
+        expires_at = self.identity.expires_at
+        if expires_at is not None and expires_at <= self.node.clock():
+            return self.end(SOCKET_BAD_TOKEN.number, "token expired")
+        if now >= self._ping_at:
+            if not self.outbox.transport.ping():
+                return self.lost()
+            self._ping_at = now + self.node.limits.ping
+        rest = self._ping_at if expires_at is None else min(self._ping_at, now + expires_at - self.node.clock())
+        self.node.wheel.add(self, rest)
+
+    def slow(self) -> None:
+        """More waits for the socket than it may."""
+        self.end(SOCKET_TOO_SLOW.number, SOCKET_TOO_SLOW.message)
+
+    def insufficient(self, topic: str) -> None:
+        """Publications were missed, and a plain socket can only be told by its end."""
+        self.end(INSUFFICIENT_STATE.number, INSUFFICIENT_STATE.message)
+
+    async def order_subscribe(self, topic: str) -> None:
+        """A plain socket has one topic and takes no other."""
+
+    def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
+        """Losing its topic is its end."""
+        if topic == self.topic:
+            self.end(SOCKET_NOT_ALLOWED.number, reason)
+
+
+def _refusal(error: HubError) -> ReplyError:
+    if isinstance(error, ReplyError):
+        return error
+    if isinstance(error, BrokerError):
+        return ReplyError(INTERNAL, "the broker is away; try again later", temporary=True)
+    return ReplyError(INTERNAL)
+
+
+def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
+    if isinstance(error, Disconnect):
+        return error
+    if isinstance(error, TopicError):
+        return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
+    if isinstance(error, ReplyError):
+        if error.code == UNKNOWN_TOPIC.number:
+            return Disconnect(SOCKET_UNKNOWN_TOPIC)
+        if error.code == PERMISSION_DENIED.number:
+            # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
+            if identity.anonymous:
+                return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
+            return Disconnect(SOCKET_NOT_ALLOWED)
+        if error.code >= 400:
+            return Disconnect(SOCKET_NOT_ALLOWED, error.message)
+        return Disconnect(SOCKET_LIMIT, error.message)
+    return Disconnect(SERVER_ERROR)

@@ -1,0 +1,122 @@
+"""The subscribe, unsubscribe and sub_refresh commands."""
+
+from __future__ import annotations
+
+from hub import metrics
+from hub.errors import (
+    BAD_FRAME,
+    BAD_REQUEST,
+    INVALID_TOKEN,
+    PERMISSION_DENIED,
+    TOKEN_EXPIRED,
+    UNRECOVERABLE,
+    Disconnect,
+    ExpiredToken,
+    InvalidToken,
+    ReplyError,
+)
+from hub.model import Position
+from hub.protocol.commands import RefreshResult, SubRefreshRequest, SubscribeRequest, SubscribeResult, UnsubscribeRequest
+from hub.protocol.json_codec import raw_or_unset, wire_publications
+from hub.session.base import Established, Wanted
+from hub.session.client import ClientSession, Reply
+
+REJECT_UNRECOVERED = 2
+"""The bit of `flag` by which a client asks for an error in place of an unrecovered subscription."""
+
+
+def since_of(request: SubscribeRequest) -> Position | None:
+    """The position that a client wants to recover from; None when it wants none."""
+    return Position(request.offset, request.epoch) if request.recover else None
+
+
+def result_of(session: ClientSession, established: Established, since: Position | None) -> SubscribeResult:
+    """What a client is told of a subscription."""
+    held, outcome = established.held, established.outcome
+    positioned = held.rule.options.history is not None
+    if since is not None and positioned:
+        metrics.RECOVERIES.labels("yes" if outcome.recovered else "no").inc()
+    return SubscribeResult(
+        expires=held.expires_at is not None,
+        ttl=session.ttl(held.expires_at),
+        recoverable=positioned,
+        positioned=positioned,
+        epoch=outcome.position.epoch,
+        offset=outcome.position.offset,
+        publications=wire_publications(outcome.publications) or None,
+        recovered=outcome.recovered,
+        was_recovering=since is not None and positioned,
+        data=raw_or_unset(established.data),
+    )
+
+
+async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Reply) -> None:
+    """Makes a subscription and tells its outcome; what follows on the topic comes after the reply."""
+    topic = request.channel
+    if not topic:
+        raise Disconnect(BAD_FRAME)
+    if request.type:
+        raise ReplyError(BAD_REQUEST, "bad request: only stream subscriptions (type 0) are known")
+    since = since_of(request)
+    wanted = Wanted(topic, since=since)
+    if request.token:
+        grant = _granted(session, topic, request.token)
+        wanted = Wanted(
+            topic, since=since, granted=True, chan_info=grant.info, data=grant.data, expires_at=grant.expires_at
+        )
+    established = await session.establish(wanted)
+    if request.flag & REJECT_UNRECOVERED and since is not None and not established.outcome.recovered:
+        session.drop(topic)
+        raise ReplyError(UNRECOVERABLE)
+    reply(result_of(session, established, since))
+    if wanted.expires_at is not None:
+        session.watch()
+    await session.announce_join(established.held)
+
+
+def _granted(session: ClientSession, topic: str, token: str):  # type: ignore[no-untyped-def]
+    verifier = session.node.verifier
+    if verifier is None:
+        raise ReplyError(PERMISSION_DENIED)
+    session.node.rule(topic)
+    try:
+        return verifier.verify_subscription(token, topic=topic, user=session.identity.user, client=session.client)
+    except ExpiredToken as error:
+        raise ReplyError(TOKEN_EXPIRED) from error
+    except InvalidToken as error:
+        if error.mismatch:
+            raise Disconnect(INVALID_TOKEN) from error
+        raise ReplyError(PERMISSION_DENIED) from error
+
+
+async def unsubscribe(session: ClientSession, request: UnsubscribeRequest, reply: Reply) -> None:
+    """Ends a subscription; one that is not held is no error."""
+    if not request.channel:
+        raise Disconnect(BAD_FRAME)
+    session.drop(request.channel)
+    session.outbox.flush()
+    reply({})
+
+
+async def sub_refresh(session: ClientSession, request: SubRefreshRequest, reply: Reply) -> None:
+    """Moves a subscription's expiry to a fresh token's."""
+    held = session.subscriptions.get(request.channel)
+    if held is None:
+        raise ReplyError(PERMISSION_DENIED)
+    if not request.token:
+        raise ReplyError(BAD_REQUEST)
+    verifier = session.node.verifier
+    if verifier is None:
+        raise Disconnect(INVALID_TOKEN)
+    try:
+        grant = verifier.verify_subscription(
+            request.token, topic=request.channel, user=session.identity.user, client=session.client
+        )
+    except ExpiredToken as error:
+        raise ReplyError(TOKEN_EXPIRED) from error
+    except InvalidToken as error:
+        raise Disconnect(INVALID_TOKEN) from error
+    held.expires_at = grant.expires_at
+    session.watch()
+    ttl = session.ttl(grant.expires_at)
+    reply(RefreshResult(expires=ttl > 0, ttl=ttl))
