@@ -15,7 +15,7 @@ import yaml
 
 from hub.settings.nodes import Entry, ListNode, MapNode, Node, Path, ScalarNode
 from hub.settings.problem import ConfigCode, Fault, Place, Problem, shortened
-from hub.settings.scalars import Ambiguity, ambiguity, resolve
+from hub.settings.scalars import Ambiguity, ambiguity, is_whole, resolve
 from hub.settings.syntax import explain, unprintable
 
 MAX_DEPTH: Final = 64
@@ -134,7 +134,7 @@ class _Composer:
 
     def _halved(self, event: yaml.ScalarEvent, path: Path) -> bool:
         """Refuses half a character written as an escape, which the parser in C does and the one in Python does not."""
-        halved = not event.value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in event.value)
+        halved = not is_whole(event.value)
         if halved:
             self._report(self._at(event), path, _HALF_CHARACTER)
         return halved

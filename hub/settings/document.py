@@ -149,9 +149,8 @@ class Document:
         return (found.complete or isinstance(found.node, ScalarNode)) and nodes.any_faulty(found.node)
 
     def _changed(self, root: Node, problems: tuple[Problem, ...]) -> Document:
-        if not isinstance(root, MapNode):
-            return replace(self, problems=(*self.problems, *problems))
-        return replace(self, root=root, problems=(*self.problems, *problems))
+        known = root if isinstance(root, MapNode) else self.root  # no step makes anything else of a map
+        return replace(self, root=known, problems=(*self.problems, *problems))
 
 
 def _is_retyped(node: Node) -> bool:

@@ -22,7 +22,7 @@ from typing import Final
 from hub.settings import nodes
 from hub.settings.files import UnreadableFileError, read_text
 from hub.settings.problem import ConfigCode, Fault, Problem, shortened
-from hub.settings.scalars import resolve
+from hub.settings.scalars import is_whole, resolve
 
 SECRET_LIMIT: Final = 64 * 1024
 _OPENING = re.compile(r"\$?\$\{")
@@ -87,6 +87,12 @@ class Expander:
             return Fault(ConfigCode.BAD_EXPANSION, "a `${...}` names neither a variable nor a file", _FORMS)
         name, default = variable["name"], variable["default"]
         given = self.environ.get(name)
+        if given is not None and not is_whole(given):
+            return Fault(
+                ConfigCode.NOT_AVAILABLE,
+                f"the environment variable {shortened(name)} is not UTF-8",
+                "Set it to UTF-8 text.",
+            )
         if variable["rest"]:
             return given or default
         return given if given is not None else _not_set(name)

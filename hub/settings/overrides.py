@@ -18,7 +18,7 @@ from hub.settings.composer import MAX_DEPTH, compose_inline
 from hub.settings.expansion import secret
 from hub.settings.nodes import MapNode, Node, ScalarNode, merge, nested, walk
 from hub.settings.problem import ConfigCode, Fault, Place, Problem, dotted, nearest, shortened
-from hub.settings.scalars import resolve
+from hub.settings.scalars import is_whole, resolve
 
 PREFIX: Final = "HUB_"
 _SEPARATOR: Final = "__"
@@ -76,13 +76,17 @@ def apply(root: MapNode, given: Collection[Override], folder: Path) -> tuple[Map
 
 def _override(variable: str, text: str, sections: Collection[str], prefix: str) -> Override:
     path = tuple(variable.removeprefix(prefix).lower().split(_SEPARATOR))
-    fault = _misnamed(path, sections, prefix)
+    fault = _misfit(path, text, sections, prefix)
     override = Override(path, text, variable)
     return Override(path, text, variable, fault.at(override.place, path)) if fault else override
 
 
-def _misnamed(path: tuple[str, ...], sections: Collection[str], prefix: str) -> Fault | None:
+def _misfit(path: tuple[str, ...], text: str, sections: Collection[str], prefix: str) -> Fault | None:
     form = f"An override is named {prefix}SECTION__KEY."
+    if not is_whole(text) or not all(map(is_whole, path)):
+        return Fault(
+            ConfigCode.UNKNOWN_OVERRIDE, "the variable's name or value is not UTF-8", "Set it to UTF-8 text."
+        )
     if not all(path) or path[-1] == _FILE:
         return Fault(ConfigCode.UNKNOWN_OVERRIDE, "a part of the variable's name is empty", form)
     if len(path) > MAX_DEPTH:

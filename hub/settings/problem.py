@@ -27,7 +27,7 @@ class ConfigCode(StrEnum):
 
     sentence: str
 
-    def __new__(cls, number: str, sentence: str) -> Self:
+    def __new__(cls, number: str, sentence: str = "") -> Self:
         """Makes a member that is its number and carries its sentence."""
         member = str.__new__(cls, number)
         member._value_ = number
@@ -75,6 +75,8 @@ class ConfigCode(StrEnum):
     BAD_PATTERN = "E141", "A topic or topic pattern breaks the grammar of topics."
     BAD_RULE = "E142", "An `allow` rule is unknown, or names a placeholder that the topic's pattern lacks."
     BAD_SCHEMA = "E143", "A payload schema cannot be read, or is not a valid JSON Schema."
+    UNDECLARED_TOPIC = "E144", "A topic named by a socket or a schedule matches no declared pattern."
+    RESERVED_NAME = "E145", "A socket's path or a plugin's name is one that the hub uses itself."
     MEMORY_WITH_WORKERS = "E150", "The memory broker links no processes, so it cannot serve several workers."
     WEAK_SECRET = "E160", "A secret is an example from the documentation, or too short to withstand guessing."
     UNUSABLE_KEY = "E161", "A key cannot be read, or does not fit the algorithm that is to use it."
@@ -85,6 +87,7 @@ class ConfigCode(StrEnum):
         "A plugin is written for a version of the plugin API that this hub does not offer.",
     )
     MISSING_REQUIREMENT = "E173", "A plugin requires another plugin that is missing or switched off."
+    REQUIREMENT_CYCLE = "E174", "Plugins require one another in a circle, so that none can start first."
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -36,6 +36,7 @@ _DATE = re.compile(
     r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
     r"(([Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}(\.[0-9]*)?([ \t]*(Z|[-+][0-9]{1,2}(:[0-9]{2})?))?)?"
 )
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 _NO_FINITE_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -63,6 +64,11 @@ def resolve(text: str) -> Scalar:
     if _OCTAL.fullmatch(text):
         return int(text, 8)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def is_whole(text: str) -> bool:
+    """False when a text holds half a character, which comes from a wrong escape, or from bytes that are not UTF-8."""
+    return text.isascii() or not _HALF_CHARACTER.search(text)
 
 
 def ambiguity(text: str) -> Ambiguity | None:

@@ -118,6 +118,10 @@ def _at(error: yaml.MarkedYAMLError, character: str, before: str) -> Fault:
             "`${` stands inside {...} or [...] without quotes",
             'Put it in quotes: "${...}".',
         )
+    if character == "\t":
+        return Fault(
+            ConfigCode.SYNTAX, "a tab stands where YAML takes spaces only", "Use spaces, or remove it."
+        )
     said = f"{error.context} {error.problem}"
     if "cannot start any token" in said and character.isprintable() and character:
         return Fault(ConfigCode.SYNTAX, f"no value can begin with `{character}`", _QUOTE_IT)

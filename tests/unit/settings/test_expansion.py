@@ -87,6 +87,12 @@ def test_an_expansion_that_cannot_be_made_says_why(text: str, fault: str) -> Non
     assert faults(text) == [fault]
 
 
+def test_a_variable_that_is_not_utf_8_is_not_taken() -> None:
+    for text in ("${A}", "${A:-x}"):
+        [fault] = Expander({"A": "s3cret\udcff"}, Path()).expand(text).faults
+        assert (fault.code, fault.message) == ("E105", "the environment variable A is not UTF-8")
+
+
 def test_all_faults_of_a_text_are_told() -> None:
     assert len(faults("${A} ${B} ${1} ${")) == 4
 

@@ -207,6 +207,23 @@ def test_a_variable_that_leads_nowhere_is_a_problem_and_changes_nothing(variable
     assert overridden({variable: "x"}) == (construct(root()), [message])
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"), [("HUB_SERVER__HOST", "s3cret\udcff"), ("HUB_SERVER__\udcff", "x")]
+)
+def test_a_variable_that_is_not_utf_8_is_a_problem(variable: str, text: str) -> None:
+    data, [problem] = overridden({variable: text})
+    assert data == construct(root())
+    assert "the variable's name or value is not UTF-8. Set it to UTF-8 text. (E109)" in problem
+    assert "s3cret" not in problem
+
+
+def test_a_key_given_twice_in_a_variable_is_a_problem() -> None:
+    _, [problem] = overridden({"HUB_AUTH__JWT": "{a: 1, a: 2}"})
+    assert problem.startswith(
+        "environment variable HUB_AUTH__JWT auth.jwt.a: duplicate key `a`, for the second time."
+    )
+
+
 def test_a_name_of_very_many_parts_is_a_problem() -> None:
     _, [problem] = overridden({"HUB_SERVER" + "__X" * 10_000: "1"})
     assert "more than 64 parts" in problem

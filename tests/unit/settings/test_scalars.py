@@ -120,7 +120,7 @@ def test_unclear_words_stay_text_and_say_what_they_may_mean(text: str, meaning: 
 def test_whatever_yaml_1_1_takes_for_something_else_is_clear_or_refused(text: str) -> None:
     tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
     if ambiguity(text) is None and isinstance(resolve(text), str):
-        assert tag.removeprefix("tag:yaml.org,2002:") in {"str", "value", "merge"}
+        assert tag.removeprefix("tag:yaml.org,2002:") in {"str", "value", "merge", "yaml"}
 
 
 @given(st.text() | st.from_regex(r"[-+]?[0-9a-fA-Fxob_:.eE]{1,200}", fullmatch=True))

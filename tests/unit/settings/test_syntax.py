@@ -69,3 +69,11 @@ def test_a_wrong_escape_is_a_syntax_error(parser: Any, text: str) -> None:
 def test_all_that_was_found_before_a_syntax_error_is_told_too(parser: Any) -> None:
     problems = compose("a: no\na: *x\nb: [\n", "f", parser).problems
     assert [problem.code for problem in problems] == ["E106", "E107", "E103", "E100"]
+
+
+def test_a_tab_behind_a_value_is_read_over_or_told_in_plain_words() -> None:
+    """The one text of daily life about which the two parsers differ."""
+    for parser in PARSERS:
+        assert {problem.message for problem in compose("a: 1\t\n", "f", parser).problems} <= {
+            "a tab stands where YAML takes spaces only"
+        }
