@@ -44,3 +44,12 @@ BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["vers
 def exposition() -> bytes:
     """All metrics in the text format of Prometheus 0.0.4."""
     return generate_latest(REGISTRY)
+
+
+def total(metric: Counter | Gauge) -> float:
+    """The sum of a metric over all its labels."""
+    return sum(
+        sample.value for family in metric.collect() for sample in family.samples if not sample.name.endswith("_created")
+    )
+
+

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from hub.errors import (
@@ -79,8 +81,15 @@ class PlainSession(Session):
         Raises Disconnect with a code of the plain socket, whatever is wrong.
         """
         identity = identify(self.node, token)
+        return await self._open(identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since)
+
+    async def open_topic(self, topic: str, token: str, since: Position | None = None) -> Established:
+        """Admits the client and subscribes it to a topic that it named itself; raises as `open` does."""
+        return await self._open(identify(self.node, token), lambda: topic, since)
+
+    async def _open(self, identity: Identity, name: Callable[[], str], since: Position | None) -> Established:
         try:
-            self.topic = fill(template, {"connection": self.client, "user": identity.user})
+            self.topic = name()
             await self.admit(identity)
             established = await self.establish(Wanted(self.topic, since))
         except HubError as error:

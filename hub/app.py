@@ -1,0 +1,262 @@
+"""The composition root: builds every part from a blueprint, wires them, and gives them their order of start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
+
+from hub import __version__, metrics
+from hub.api.health import health_routes
+from hub.api.pages import PageFiles, dev_page_routes
+from hub.api.plugin_routes import PluginSeat, mount
+from hub.api.server import server_routes
+from hub.api.topics import topic_routes
+from hub.auth.api_keys import ApiKeys
+from hub.auth.tokens import TokenVerifier
+from hub.broker.broadcast import Bridge
+from hub.broker.factory import make_broker
+from hub.errors import SHUTDOWN
+from hub.handlers import Call
+from hub.loader import Blueprint
+from hub.node import PRESENCE_BEAT, Limits, Node
+from hub.outbox import Tick
+from hub.presence.factory import make_presence
+from hub.router import Router
+from hub.schedules import Scheduler
+from hub.services import NodeServices
+from hub.settings.model import Settings
+from hub.store.engine import Database
+from hub.store.migrator import Migrator
+from hub.store.owners import Owner, core
+from hub.tasks import Tasks
+from hub.transports.requests import CountRequests
+from hub.transports.sse import sse_routes
+from hub.transports.topic_socket import TopicSocket
+from hub.transports.websocket import ClientSocket
+from hub.wheel import TimerWheel
+
+_log = logging.getLogger("hub.app")
+LINGER_SECONDS = 2.0
+"""How long a topic without subscribers stays subscribed at the broker, for those who reload a page."""
+
+
+class Hub:
+    """All parts of one running node. `start` and `stop` are called by the application's lifespan."""
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        migrate: bool = False,
+    ) -> None:
+        """`clock` gives seconds since 1970; `migrate` brings the database up to date at start, else it is checked."""
+        settings = blueprint.settings
+        self.blueprint = blueprint
+        self.tasks = Tasks()
+        self.tick = Tick(lambda call: asyncio.get_running_loop().call_soon(call))
+        self.wheel = TimerWheel(monotonic)
+        self.database = Database(settings.database.url)
+        self.migrator = Migrator(self.database, owners(blueprint))
+        self.broker = make_broker(settings.broker.url[0], prefix=settings.broker.prefix)
+        self.presence = make_presence(settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT)
+        self.router = Router(blueprint.table, self.tick, self.tasks, recovery_limit=settings.client.recovery_page)
+        self.node = Node(
+            table=blueprint.table,
+            router=self.router,
+            presence=self.presence,
+            verifier=_verifier(settings, clock),
+            anonymous=settings.auth.anonymous,
+            limits=_limits(settings),
+            tick=self.tick,
+            tasks=self.tasks,
+            wheel=self.wheel,
+            clock=clock,
+        )
+        self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
+        self.router.attach(self.bridge)
+        blueprint.table.services = NodeServices(self.node, self.database)
+        self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers)
+        self._migrate = migrate
+
+    async def start(self) -> None:
+        """Database, broker, presence, clock, plugins, schedules: in this order. Raises HubError when one refuses."""
+        metrics.BUILD.labels(__version__).set(1)
+        if self._migrate:
+            await self.migrator.upgrade()
+        else:
+            await self.migrator.check()
+        self.bridge.on_control = self.node.obey
+        await self.bridge.start()
+        await self.presence.start()
+        self.wheel.start()
+        self.tasks.spawn(self._keep_presence(), "keep presence")
+        table = self.blueprint.table
+        await table.run_all(table.start, Call())
+        self.scheduler.start()
+
+    async def drain(self) -> None:
+        """Sends every client away in small waves over the configured time, with a code that means "come back"."""
+        self.node.draining = True
+        members = list(self.node.sessions)
+        if not members:
+            return
+        seconds = self.blueprint.settings.server.drain
+        waves = max(1, min(len(members), int(seconds * 10)))
+        for wave in range(waves):
+            for member in members[wave::waves]:
+                member.end(SHUTDOWN.number, SHUTDOWN.message)
+            await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
+
+    async def stop(self) -> None:
+        """Everything that `start` began, in the reverse order; whatever one part does, the others are stopped."""
+        table = self.blueprint.table
+        await self.scheduler.stop()
+        await self.drain()
+        await table.run_quietly(table.stop, Call())
+        await self.tasks.settle(1.0)
+        for name, stop in (
+            ("clock", self._stop_clock),
+            ("presence", self.presence.stop),
+            ("broker", self.bridge.stop),
+            ("database", self.database.close),
+        ):
+            try:
+                await stop()
+            except Exception:
+                _log.exception("the %s could not be stopped cleanly", name)
+
+    async def _stop_clock(self) -> None:
+        self.wheel.stop()
+        await self.tasks.cancel()
+
+    async def _keep_presence(self) -> None:
+        while True:
+            await asyncio.sleep(PRESENCE_BEAT)
+            metrics.BROKER_UP.set(self.bridge.ready)
+            try:
+                await self.node.keep_presence()
+            except Exception as error:
+                _log.warning("presence could not be renewed: %s", error)
+
+    async def check_database(self) -> None:
+        """Raises StoreError when the database does not answer."""
+        await self.database.ping()
+
+
+def owners(blueprint: Blueprint) -> list[Owner]:
+    """Whose tables the database holds: the core's and each enabled plugin's."""
+    return [core(), *(plugin.owner() for plugin in blueprint.plugins if plugin.migrations is not None)]
+
+
+def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:
+    jwt = settings.auth.jwt
+    secret = jwt.secret.get_secret_value() if jwt.secret else None
+    if secret is None and jwt.public_key is None:
+        return None
+    return TokenVerifier(
+        secret=secret,
+        public_key=jwt.public_key,
+        algorithms=jwt.algorithms,
+        audience=jwt.audience,
+        issuer=jwt.issuer,
+        leeway=jwt.leeway,
+        require_exp=jwt.require_exp,
+        clock=clock,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    client = settings.client
+    return Limits(
+        ping=client.ping,
+        pong_timeout=client.pong_timeout,
+        stale=client.stale,
+        expired_grace=client.expired_grace,
+        queue_bytes=client.queue_bytes,
+        subscriptions=client.subscriptions,
+        history_page=client.history_page,
+        recovery_page=client.recovery_page,
+    )
+
+
+def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
+    """The public application: client transports, plugins' routes, and the API where it has no port of its own."""
+    node, settings = hub.node, hub.blueprint.settings
+    origins = settings.server.allowed_origins
+    keys = _api_keys(settings)
+    routes: list[BaseRoute] = [
+        WebSocketRoute("/connection/websocket", ClientSocket(node, origins).__call__),
+        *(
+            WebSocketRoute(path, TopicSocket(node, origins, template).__call__)
+            for path, template in hub.blueprint.sockets.items()
+        ),
+        WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins).__call__),
+        *sse_routes(node, origins),
+        *topic_routes(node, keys, body_bytes=settings.api.body_bytes),
+        *_plugin_routes(hub),
+        *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(_checks(hub))),
+        *(dev_page_routes() if dev_page else ()),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(CountRequests)], lifespan=_lifespan(hub))
+
+
+def create_internal_app(hub: Hub) -> Starlette:
+    """What listens on the internal port: the server API, health and metrics."""
+    return Starlette(routes=internal_routes(hub, _api_keys(hub.blueprint.settings)))
+
+
+def internal_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
+    """The routes that the outside must not reach where there is a second port."""
+    settings = hub.blueprint.settings
+    return [
+        *health_routes(_checks(hub), metrics=True),
+        *server_routes(
+            hub.node, keys, body_bytes=settings.api.body_bytes, history_page=settings.client.history_page
+        ),
+    ]
+
+
+def _api_keys(settings: Settings) -> ApiKeys:
+    return ApiKeys({name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()})
+
+
+def _checks(hub: Hub) -> dict[str, Callable[[], object]]:
+    return {
+        "broker": lambda: hub.bridge.ready,
+        "database": hub.check_database,
+        "accepting": lambda: not hub.node.draining,
+    }
+
+
+def _plugin_routes(hub: Hub) -> list[BaseRoute]:
+    body = hub.blueprint.settings.api.body_bytes
+    routes: list[BaseRoute] = []
+    for plugin in hub.blueprint.plugins:
+        if plugin.routes:
+            seat = PluginSeat(plugin.name, plugin.settings, logging.getLogger(f"hub.plugin.{plugin.name}"))
+            routes.append(mount(f"/api/{plugin.name}", plugin.routes, hub.node, seat, body))
+        if plugin.pages is not None:
+            routes.append(Mount(f"/plugins/{plugin.name}", PageFiles(Path(plugin.pages))))
+    return routes
+
+
+def _lifespan(hub: Hub) -> Callable[[Starlette], AbstractAsyncContextManager[dict[str, Hub]]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Hub]]:
+        await hub.start()
+        try:
+            yield {"hub": hub}
+        finally:
+            await hub.stop()
+
+    return lifespan

@@ -1,0 +1,106 @@
+"""What stands behind a plugin's Context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from hub import metrics
+from hub.errors import INTERNAL, NOT_AVAILABLE, BrokerError, ReplyError
+from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats
+from hub.node import Node, Order
+from hub.plugin import NodeStats
+from hub.protocol.json_codec import encode
+from hub.store.engine import Database
+
+
+class NodeServices:
+    """A plugin's services on a running node; see `hub.plugin.Context` for what each promises."""
+
+    def __init__(self, node: Node, database: Database) -> None:
+        self._node = node
+        self._database = database
+
+    async def publish(
+        self, topic: str, data: Any, *, tags: Mapping[str, str] | None, idempotency_key: str, info: ClientInfo | None
+    ) -> Position | None:
+        """Publishes as the server."""
+        try:
+            result = await self._node.router.publish(
+                topic, encode(data), tags=tags, idempotency_key=idempotency_key, info=info, trusted=True
+            )
+        except BrokerError as error:
+            raise ReplyError(INTERNAL, f"the broker is away: {error}", temporary=True) from error
+        return result.position
+
+    async def history(self, topic: str, limit: int, since: Position | None, reverse: bool) -> HistoryPage:
+        """Reads what is kept."""
+        return await self._node.router.history(topic, HistoryQuery(limit, since, reverse))
+
+    async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
+        """Who is subscribed."""
+        self._demand_presence(topic)
+        return await self._node.presence.get(topic)
+
+    async def presence_stats(self, topic: str) -> PresenceStats:
+        """How many are subscribed."""
+        self._demand_presence(topic)
+        return await self._node.presence.stats(topic)
+
+    def _demand_presence(self, topic: str) -> None:
+        if not self._node.rule(topic)[0].options.presence:
+            raise ReplyError(NOT_AVAILABLE)
+
+    async def subscribe(self, user: str, topic: str, client: str) -> None:
+        """Subscribes sessions on every node."""
+        self._node.rule(topic)
+        await self._order(Order("subscribe", user, client, topic))
+
+    async def unsubscribe(self, user: str, topic: str, client: str) -> None:
+        """Takes a subscription away on every node."""
+        await self._order(Order("unsubscribe", user, client, topic, 2000, "server unsubscribe"))
+
+    async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
+        """Ends sessions on every node."""
+        await self._order(Order("disconnect", user, client, "", code, reason))
+
+    async def _order(self, order: Order) -> None:
+        try:
+            await self._node.order(order)
+        except BrokerError as error:
+            raise ReplyError(INTERNAL, f"the broker is away: {error}", temporary=True) from error
+
+    async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
+        """Asks the rules; a topic that nothing declares allows nothing."""
+        try:
+            return self._node.may(identity, action, topic)
+        except ReplyError:
+            return False
+
+    def subscribers(self, topic: str) -> int:
+        """Subscriptions on this node."""
+        return self._node.router.subscribers(topic)
+
+    def database(self) -> AbstractAsyncContextManager[Any]:
+        """A database session."""
+        return self._database.session()
+
+    def node(self) -> NodeStats:
+        """This node's counts."""
+        node = self._node
+        return NodeStats(
+            node=node.id,
+            uptime=node.clock() - node.started,
+            clients=len(node.sessions),
+            users=node.sessions.users,
+            subscriptions=int(metrics.total(metrics.SUBSCRIPTIONS)),
+            topics=len(node.router.topics()),
+            requests=int(metrics.total(metrics.REQUESTS) + metrics.total(metrics.CONNECTS)),
+            publications=int(metrics.total(metrics.PUBLICATIONS)),
+            deliveries=int(metrics.total(metrics.DELIVERIES)),
+        )
+
+    def now(self) -> float:
+        """The hub's clock."""
+        return self._node.clock()

@@ -1,0 +1,42 @@
+"""The client protocol over WebSocket: `/connection/websocket`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.websockets import WebSocket
+
+from hub.node import Node
+from hub.protocol.wires import JSON_FRAMES, JSON_TEXT
+from hub.session.client import ClientSession
+from hub.session.methods import METHODS
+from hub.transports.asgi import AsgiTransport
+from hub.transports.handshake import admitted, handshake_token
+from hub.transports.uvicorn_ws import connection_of
+
+SUBPROTOCOL: Final = "centrifuge-json"
+
+
+class ClientSocket:
+    """The endpoint, as a callable for a WebSocketRoute."""
+
+    def __init__(self, node: Node, allowed_origins: Sequence[str]) -> None:
+        self._node = node
+        self._origins = allowed_origins
+
+    async def __call__(self, websocket: WebSocket) -> None:
+        """Accepts the socket and gives it a session; detached where the server is the hub's own."""
+        if not await admitted(websocket, self._origins, draining=self._node.draining):
+            return
+        offered = websocket.scope.get("subprotocols") or []
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        token = handshake_token(websocket)
+        connection = connection_of(websocket.scope)
+        if connection is not None:
+            session = ClientSession(self._node, connection, JSON_FRAMES, "websocket", METHODS, token=token)
+            connection.attach(session, self._node.limits.queue_bytes)
+            return
+        transport = AsgiTransport(websocket)
+        session = ClientSession(self._node, transport, JSON_TEXT, "websocket", METHODS, token=token)
+        await transport.serve(session)
