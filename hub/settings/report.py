@@ -43,6 +43,8 @@ class Report:
             return
         document = verdict.document
         place = document.place(loc) if at_key else document.value_place(loc)
+        if isinstance(loc[-1], int) and document.path(loc) != tuple(loc):
+            loc = loc[:-1]  # A list of one that was written without brackets.
         self._problems[fault.at(place, loc)] = None
 
     def check(self) -> None:
