@@ -155,7 +155,14 @@ class Hub:
 
 def owners(blueprint: Blueprint) -> list[Owner]:
     """Whose tables the database holds: the core's and each enabled plugin's."""
-    return [core(), *(plugin.owner() for plugin in blueprint.plugins if plugin.migrations is not None)]
+    return [
+        core(),
+        *(
+            Owner(plugin.name, plugin.migrations, requires=tuple(plugin.manifest.requires))
+            for plugin in blueprint.plugins
+            if plugin.migrations is not None
+        ),
+    ]
 
 
 def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:

@@ -1,0 +1,52 @@
+"""Configurations for tests: what a test says, over defaults that need nothing installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hub.auth.tokens import sign
+from hub.loader import Blueprint, compose
+from hub.settings.load import load
+
+SECRET: Final = "a-secret-for-tests-of-the-hub-only-0123456789"
+API_KEY: Final = "an-api-key-for-tests-only"
+
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "database": {"url": "sqlite://"},
+    "auth": {
+        "anonymous": True,
+        "jwt": {"secret": SECRET, "require_exp": False},
+        "api_keys": {"tests": {"key": API_KEY, "allow": "*"}},
+    },
+}
+
+
+def blueprint(config: Mapping[str, Any] | Path | str | None) -> Blueprint:
+    """Composes a test's configuration: a mapping in the file's form, the path of a file, or its text.
+
+    A mapping is laid over a memory broker, a database in memory, a known secret and an API key. Raises ConfigError.
+    """
+    if isinstance(config, Path):
+        return compose(load(config, os.environ), "check")
+    if isinstance(config, str):
+        raise TypeError("give a mapping or the Path of a file")
+    return compose(load(None, {}, overlay=_over(_DEFAULTS, config or {})), "check")
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def token(blueprint: Blueprint, user: str, now: float, **claims: Any) -> str:
+    """A token of the blueprint's own secret, good for an hour unless claims say otherwise."""
+    secret = blueprint.settings.auth.jwt.secret
+    if secret is None:
+        raise ValueError("this configuration has no shared secret to sign tokens with")
+    return sign({"sub": user, "exp": int(now) + 3_600, **claims}, secret.get_secret_value())
