@@ -17,7 +17,7 @@ Promises, each proven by the contract suite on every implementation:
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -79,25 +79,39 @@ class Receiver(Protocol):
         """Learns that publications of the topic may have been missed before what is delivered next."""
 
 
-class Broker(BroadcastBackend):  # type: ignore[misc]
+class Broker(BroadcastBackend, ABC):
     """One link between nodes with a memory. See the module's promises.
 
     `shared` says whether several nodes may be linked by it. `connected` whether it answers now; a broker that loses
-    its connection mends it by itself for as long as it runs.
+    its connection mends it by itself for as long as it runs. `reconnects` counts how often it did.
+
+    `connect` does not raise when the server is away: the broker then goes on trying. `disconnect` may be called twice,
+    and `connect` after it; what is subscribed and kept stays.
     """
 
     shared: ClassVar[bool] = False
     connected: bool = False
+    reconnects: int = 0
 
     def __init__(self) -> None:
         """Deliberately not the base's: broadcaster's raises."""
+
+    @property
+    @abstractmethod
+    def overflows(self) -> int:
+        """How often publications were dropped, and a Gap told, because too many waited for this node."""
+
+    @abstractmethod
+    async def publish(self, channel: str, message: Outgoing) -> None:
+        """Stores and sends, and writes `message.result`. Raises BrokerError, see its `unknown`."""
 
     @abstractmethod
     async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
         """Reads kept publications and the top position.
 
         A topic never published to has position (0, epoch): the epoch is made and kept by this call, so that the
-        position is good for recovery. Raises BrokerError.
+        position is good for recovery. What was kept is always the last publications without a hole; a query from a
+        position of another epoch reads none. Raises BrokerError.
         """
 
     @abstractmethod
