@@ -4,6 +4,7 @@ The tree::
 
     HubError
     ├── ReplyError        a numbered answer to one command (100-399 the hub's, 400-1999 plugins')
+    │   └── InvalidPayload    107 for a payload that breaks its topic's schema
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
     ├── TopicError        a topic name or pattern that the grammar refuses
@@ -167,6 +168,14 @@ class ReplyError(HubError):
         self.message: str = message or (known.message if known else "error")
         self.temporary: bool = (known.temporary if known else False) if temporary is None else temporary
         super().__init__(f"{self.code} {self.message}")
+
+
+class InvalidPayload(ReplyError):
+    """Refuses a payload that breaks its topic's schema; `pointer` is the JSON pointer of the place, "" for the whole."""
+
+    def __init__(self, message: str, pointer: str = "") -> None:
+        self.pointer = pointer
+        super().__init__(BAD_REQUEST, message)
 
 
 class Disconnect(HubError):

@@ -60,7 +60,10 @@ class Member(Protocol):
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message from node to node about the sessions of a user or one session (`client`); both given must match."""
+    """A message from node to node about the sessions of a user or one session (`client`); both given must match.
+
+    The sessions in `keep` are left alone.
+    """
 
     action: str
     user: str = ""
@@ -68,6 +71,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     topic: str = ""
     code: int = 0
     reason: str = ""
+    keep: tuple[str, ...] = ()
 
 
 class Registry:
@@ -187,6 +191,8 @@ class Node:
         except msgspec.MsgspecError:
             return
         for member in self.sessions.find(order.user, order.client):
+            if member.client in order.keep:
+                continue
             if order.action == "disconnect":
                 member.end(order.code, order.reason)
             elif order.action == "unsubscribe":

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema_rs
 import msgspec
 
-from hub.errors import BAD_REQUEST, ReplyError
+from hub.errors import InvalidPayload
 
 
 class PayloadSchema:
@@ -21,16 +21,16 @@ class PayloadSchema:
         )
 
     def check(self, raw: bytes) -> None:
-        """Raises ReplyError 107 that names the place and the rule, and never repeats the payload."""
+        """Raises InvalidPayload (107) that names the place and the rule, and never repeats the payload."""
         try:
             value = msgspec.json.decode(raw)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise ReplyError(BAD_REQUEST, f"the payload is not valid JSON: {error}") from error
+            raise InvalidPayload(f"the payload is not valid JSON: {error}") from error
         failure = next(iter(self._validator.iter_errors(value)), None)
         if failure is not None:
-            pointer = "/".join(("data", *(str(part) for part in failure.instance_path)))
+            pointer = "".join(f"/{part}" for part in failure.instance_path)
             message = failure.message if len(failure.message) <= 120 else "does not match the topic's schema"
-            raise ReplyError(BAD_REQUEST, f"bad request: {pointer}: {message}")
+            raise InvalidPayload(f"bad request: data{pointer}: {message}", pointer)
 
 
 def _refuse_reference(uri: str) -> Any:

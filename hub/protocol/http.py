@@ -1,0 +1,153 @@
+"""How refusals look over plain HTTP, wherever no SDK is in between: the curl-first API and event streams.
+
+One body for all: `{"error": {"code", "name", "message", "topic"}}`, under the HTTP status that fits; a payload that
+breaks its topic's schema also has its `pointer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from hub.errors import (
+    ALREADY_SUBSCRIBED,
+    BAD_REQUEST,
+    CONFLICT,
+    EXPIRED,
+    INTERNAL,
+    LIMIT_EXCEEDED,
+    METHOD_NOT_FOUND,
+    NOT_AVAILABLE,
+    PERMISSION_DENIED,
+    REPLY_CODES,
+    SHUTDOWN,
+    SOCKET_BAD_TOKEN,
+    SOCKET_NOT_ALLOWED,
+    SOCKET_UNKNOWN_TOPIC,
+    TOKEN_EXPIRED,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    UNKNOWN_TOPIC,
+    UNRECOVERABLE,
+    BrokerError,
+    Code,
+    Disconnect,
+    HubError,
+    InvalidPayload,
+    ReplyError,
+    TopicError,
+)
+from hub.protocol.json_codec import encode
+
+RETRY_AFTER: Final = {"Retry-After": "1"}
+NO_STORE: Final = {"Cache-Control": "no-store"}
+_CODES: Final = {code.number: code for code in REPLY_CODES}
+_STATUSES: Final = {
+    INTERNAL.number: 500,
+    UNAUTHORIZED.number: 401,
+    UNKNOWN_TOPIC.number: 404,
+    PERMISSION_DENIED.number: 403,
+    METHOD_NOT_FOUND.number: 404,
+    ALREADY_SUBSCRIBED.number: 409,
+    LIMIT_EXCEEDED.number: 429,
+    BAD_REQUEST.number: 400,
+    NOT_AVAILABLE.number: 404,
+    TOKEN_EXPIRED.number: 401,
+    EXPIRED.number: 401,
+    TOO_MANY_REQUESTS.number: 429,
+    UNRECOVERABLE.number: 416,
+    CONFLICT.number: 409,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refused request as HTTP; `topic` and `pointer` are left out where they are empty."""
+
+    status: int
+    code: int
+    name: str
+    message: str
+    pointer: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in {429, 503}
+
+    def body(self, topic: str = "") -> bytes:
+        """The JSON to send."""
+        told: dict[str, object] = {"code": self.code, "name": self.name, "message": self.message}
+        if topic:
+            told["topic"] = topic
+        if self.pointer:
+            told["pointer"] = self.pointer
+        return encode({"error": told})
+
+
+def refused(code: Code, status: int, message: str = "") -> Refusal:
+    """A refusal that has a status of its own; without a message it is told by the code's sentence."""
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else RETRY_AFTER if status in {429, 503} else {}
+    return Refusal(status, code.number, code.name, message or code.sentence, headers=dict(headers))
+
+
+def refusal(error: HubError) -> Refusal:
+    """What an error of the hub becomes."""
+    if isinstance(error, InvalidPayload):
+        return Refusal(422, error.code, "payload_invalid", error.message, error.pointer)
+    if isinstance(error, ReplyError):
+        return _of_reply(error)
+    if isinstance(error, TopicError):
+        return refused(BAD_REQUEST, 400, f"bad request: {error}")
+    if isinstance(error, BrokerError):
+        return refused(INTERNAL, 503, broker_message(error))
+    if isinstance(error, Disconnect):
+        return _of_disconnect(error)
+    return refused(INTERNAL, 500)
+
+
+def broker_message(error: BrokerError) -> str:
+    """What whoever publishes is told when the broker failed; what the broker said stays in the log."""
+    if error.unknown:
+        return "the broker did not answer in time: it may have been done; retry with the same idempotency key"
+    return "the broker is away; try again later"
+
+
+def _of_reply(error: ReplyError) -> Refusal:
+    code = _CODES.get(error.code)
+    if code is None:
+        return Refusal(422, error.code, "refused", error.message, headers=dict(RETRY_AFTER) if error.temporary else {})
+    return refused(code, _STATUSES[code.number], "" if error.message == code.message else error.message)
+
+
+def _of_disconnect(end: Disconnect) -> Refusal:
+    """A plain session ends with a code of its socket; what was behind it says more."""
+    if end.code == SOCKET_BAD_TOKEN.number:
+        return refused(UNAUTHORIZED, 401, end.reason)
+    if end.code == SHUTDOWN.number:
+        return refused(INTERNAL, 503, "the node is stopping; connect again")
+    cause = end.__cause__
+    if isinstance(cause, ReplyError) and end.code == SOCKET_NOT_ALLOWED.number and cause.code >= 400:
+        return Refusal(403, cause.code, "refused", cause.message)
+    if isinstance(cause, HubError):
+        return refusal(cause)
+    if end.code == SOCKET_UNKNOWN_TOPIC.number:
+        return refused(UNKNOWN_TOPIC, 404)
+    return refused(PERMISSION_DENIED, 403, end.reason)
+
+
+def cors(origin: str | None) -> dict[str, str]:
+    """What lets a page of an origin that was found to be allowed read the answer; nothing without an origin."""
+    return {} if origin is None else {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+def preflight(origin: str | None, methods: str) -> dict[str, str]:
+    """The headers of the answer to a browser's question before a request with headers of its own."""
+    return {
+        **cors(origin),
+        "Allow": methods,
+        "Access-Control-Allow-Methods": methods,
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-API-Key",
+        "Access-Control-Max-Age": "600",
+    }
