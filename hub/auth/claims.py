@@ -1,0 +1,176 @@
+"""The claims of a verified token, read one by one with the types that the hub relies on.
+
+A signature proves who wrote a token, not that they wrote it well: each function raises InvalidToken, naming the claim,
+when it has another type than the hub expects. Missing claims have a default; null counts as missing where a claim only
+adds something, and is an error where it names the bearer or a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hub.auth import capabilities
+from hub.errors import InvalidToken, TopicError
+from hub.topics import check_topic
+
+Claims = dict[str, Any]
+
+ACTIONS: Final = frozenset({"subscribe", "publish", "presence", "history"})
+MAX_DEPTH: Final = 64
+MAX_SECONDS: Final = 2**53
+"""Times beyond are no times: no float holds them to the second."""
+_ACTION_NAMES: Final = {"sub": "subscribe", "pub": "publish", **{action: action for action in ACTIONS}}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# The closing quote is optional so that a text with an open string is still read in one pass.
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+
+
+def read_object(text: bytes, what: str) -> Claims:
+    """The JSON object in a part of a token; `what` names the part in errors."""
+    value = _decode(text, what)
+    if not isinstance(value, dict):
+        raise InvalidToken(f"{what} is not a JSON object")
+    return value
+
+
+def string(claims: Mapping[str, Any], name: str) -> str:
+    """A string without control characters, "" when missing."""
+    value = claims.get(name, "")
+    if not isinstance(value, str):
+        raise InvalidToken(f"`{name}` must be a string")
+    if _CONTROL.search(value):
+        raise InvalidToken(f"`{name}` must not hold control characters")
+    return value
+
+
+def seconds(claims: Mapping[str, Any], name: str) -> float | None:
+    """A time in seconds since 1970, None when missing."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        raise InvalidToken(f"`{name}` must be a time in seconds since 1970")
+    return float(value)
+
+
+def payload(claims: Mapping[str, Any], name: str) -> bytes | None:
+    """A claim that is any JSON value, as JSON text on one line; None when missing.
+
+    `b64<name>` holds such a text in base64 (with padding) and goes before `<name>`. It is decoded and encoded anew,
+    since it will be spliced into frames: what is no JSON would break them.
+    """
+    encoded = claims.get(f"b64{name}")
+    if encoded is None or encoded == "":
+        value = claims.get(name)
+        return None if value is None else msgspec.json.encode(value)
+    try:
+        found = base64.b64decode(encoded, validate=True)
+    except (TypeError, ValueError) as error:
+        raise InvalidToken(f"`b64{name}` must be base64") from error
+    return msgspec.json.encode(_decode(found, f"`b64{name}`"))
+
+
+def granted_topics(claims: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The actions that claim `topics` grants, by pattern.
+
+    The claim is a list of patterns, which grants every action, or a map from pattern to a list of actions: `sub` or
+    `subscribe`, `pub` or `publish`, `presence`, `history`.
+    """
+    found = claims.get("topics")
+    if found is None:
+        return {}
+    if isinstance(found, dict):
+        granted = {pattern: _actions(actions) for pattern, actions in found.items()}
+    elif isinstance(found, list) and all(isinstance(pattern, str) for pattern in found):
+        granted = dict.fromkeys(found, ACTIONS)
+    else:
+        raise InvalidToken("`topics` must be a list of patterns, or a map from pattern to a list of actions")
+    try:
+        for pattern in granted:
+            capabilities.parse(pattern)
+    except TopicError as error:
+        raise InvalidToken(f"`topics` holds no valid pattern: {error}") from error
+    return granted
+
+
+def _actions(names: Any) -> frozenset[str]:
+    if not isinstance(names, list):
+        raise InvalidToken("`topics` must map each pattern to a list of actions")
+    try:
+        return frozenset(_ACTION_NAMES[name] for name in names)
+    except (KeyError, TypeError) as error:
+        raise InvalidToken("an action in `topics` is sub, pub, presence or history") from error
+
+
+def server_subscriptions(claims: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The topics that the server is to subscribe the bearer to, with their options.
+
+    They come from map `subs` or, where it is missing, from list `channels`. The options are those given of: `info` and
+    `data` (JSON text as bytes), `override` (a map from an option's name to true or false).
+    """
+    subs, channels = claims.get("subs"), claims.get("channels")
+    if subs is not None:
+        if not isinstance(subs, dict):
+            raise InvalidToken("`subs` must be a map from topic to options")
+        return {_topic(topic): _options(options) for topic, options in subs.items()}
+    if channels is None:
+        return {}
+    if not isinstance(channels, list):
+        raise InvalidToken("`channels` must be a list of topics")
+    return {_topic(topic): {} for topic in channels}
+
+
+def _topic(name: Any) -> str:
+    if not isinstance(name, str):
+        raise InvalidToken("a topic to subscribe to must be a string")
+    try:
+        return check_topic(name)
+    except TopicError as error:
+        raise InvalidToken(f"a topic to subscribe to is none: {error}") from error
+
+
+def _options(options: Any) -> dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise InvalidToken("the options of a topic in `subs` must be a map")
+    found: dict[str, Any] = {name: payload(options, name) for name in ("info", "data")}
+    found["override"] = _override(options.get("override"))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _override(found: Any) -> dict[str, bool] | None:
+    if found is None:
+        return None
+    values = found.values() if isinstance(found, dict) else [None]
+    if not all(isinstance(value, dict) and isinstance(value.get("value"), bool) for value in values):
+        raise InvalidToken('`override` must map names of options to {"value": true} or {"value": false}')
+    return {name: value["value"] for name, value in found.items()}
+
+
+def _decode(text: bytes, what: str) -> Any:
+    if _too_deep(text):
+        raise InvalidToken(f"{what} nests deeper than {MAX_DEPTH} levels")
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidToken(f"{what} is not valid JSON") from error
+
+
+def _too_deep(text: bytes) -> bool:
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for byte in _STRING.sub(b"", text):
+        if byte in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif byte in b"]}":
+            depth -= 1
+    return False

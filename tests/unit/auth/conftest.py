@@ -1,0 +1,50 @@
+"""The fixtures of the tests about tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from hub.auth.tokens import TokenVerifier
+from tests.unit.auth.forging import SECRET, Clock, KeyPair, pair
+
+
+@pytest.fixture(scope="session")
+def rsa_pair() -> KeyPair:
+    return pair(rsa.generate_private_key(65_537, 2_048))
+
+
+@pytest.fixture(scope="session")
+def ec_pair() -> KeyPair:
+    return pair(ec.generate_private_key(ec.SECP256R1()))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_verifier(clock: Clock) -> Callable[..., TokenVerifier]:
+    def make(**changes: Any) -> TokenVerifier:
+        options: dict[str, Any] = {
+            "secret": SECRET,
+            "public_key": None,
+            "algorithms": ["HS256"],
+            "audience": None,
+            "issuer": None,
+            "leeway": 10.0,
+            "require_exp": True,
+            "clock": clock,
+        }
+        return TokenVerifier(**{**options, **changes})
+
+    return make
+
+
+@pytest.fixture
+def verifier(make_verifier: Callable[..., TokenVerifier]) -> TokenVerifier:
+    return make_verifier()
