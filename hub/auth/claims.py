@@ -64,15 +64,19 @@ def payload(claims: Mapping[str, Any], name: str) -> bytes | None:
     `b64<name>` holds such a text in base64 (with padding) and goes before `<name>`. It is decoded and encoded anew,
     since it will be spliced into frames: what is no JSON would break them.
     """
+    value = _value(claims, name)
+    return None if value is None else msgspec.json.encode(value)
+
+
+def _value(claims: Mapping[str, Any], name: str) -> Any:
     encoded = claims.get(f"b64{name}")
     if encoded is None or encoded == "":
-        value = claims.get(name)
-        return None if value is None else msgspec.json.encode(value)
+        return claims.get(name)
     try:
         found = base64.b64decode(encoded, validate=True)
     except (TypeError, ValueError) as error:
         raise InvalidToken(f"`b64{name}` must be base64") from error
-    return msgspec.json.encode(_decode(found, f"`b64{name}`"))
+    return _decode(found, f"`b64{name}`")
 
 
 def granted_topics(claims: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -111,7 +115,7 @@ def server_subscriptions(claims: Mapping[str, Any]) -> dict[str, dict[str, Any]]
     """The topics that the server is to subscribe the bearer to, with their options.
 
     They come from map `subs` or, where it is missing, from list `channels`. The options are those given of: `info` and
-    `data` (JSON text as bytes), `override` (a map from an option's name to true or false).
+    `data` (any JSON value), `override` (a map from an option's name to true or false).
     """
     subs, channels = claims.get("subs"), claims.get("channels")
     if subs is not None:
@@ -139,7 +143,7 @@ def _options(options: Any) -> dict[str, Any]:
         return {}
     if not isinstance(options, dict):
         raise InvalidToken("the options of a topic in `subs` must be a map")
-    found: dict[str, Any] = {name: payload(options, name) for name in ("info", "data")}
+    found: dict[str, Any] = {name: _value(options, name) for name in ("info", "data")}
     found["override"] = _override(options.get("override"))
     return {name: value for name, value in found.items() if value is not None}
 

@@ -28,6 +28,7 @@ def encoded(text: bytes) -> str:
         ({"info": "a\nb\u2028"}, '"a\\nb\u2028"'.encode()),
         ({"info": 10**40}, str(10**40).encode()),
         ({"info": 1, "b64info": ""}, b"1"),
+        ({"info": 1, "b64info": encoded(b"null")}, None),
         ({"info": 1, "b64info": encoded(b'{\n "a": [1,\r\n2]}')}, b'{"a":[1,2]}'),
     ],
 )
@@ -123,7 +124,7 @@ def test_capabilities_that_cannot_be_read_are_refused(topics: Any, reason: str) 
                     }
                 }
             },
-            {"a": {"info": b"[1]", "data": b'{"x":1}', "override": {"presence": True}}},
+            {"a": {"info": [1], "data": {"x": 1}, "override": {"presence": True}}},
         ),
     ],
 )

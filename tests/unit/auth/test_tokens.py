@@ -644,3 +644,8 @@ def test_signing_leaves_the_claims_alone_and_says_what_it_cannot_sign(rsa_pair: 
 def test_a_secret_that_can_be_guessed_is_named_weak(secret: str, reason: str | None) -> None:
     found = weak_secret(secret)
     assert found == reason if reason is None else reason in (found or "")
+
+
+def test_how_long_a_secret_must_be_is_the_askers_choice() -> None:
+    assert weak_secret(SECRET[:16], 16) is None
+    assert "15 bytes, and at least 16" in (weak_secret(SECRET[:15], 16) or "")
