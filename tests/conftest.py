@@ -5,6 +5,9 @@ from __future__ import annotations
 pytest_plugins = [
     "tests.services.missing",
     "tests.services.redis",
+    "tests.services.postgres",
+    "tests.services.owners",
     "tests.services.node",
     "tests.services.chromium",
+    "tests.services.helm",
 ]

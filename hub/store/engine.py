@@ -88,6 +88,7 @@ class Database:
     async def ping(self, within: float = 2.0) -> None:
         """Asks the database for an answer, and raises StoreError unless it comes `within` that many seconds.
 
+        To give up a connection that hangs takes two seconds more, once.
         Called once at start it also takes the second that the imports cost, so that no first message pays it.
         """
         from sqlalchemy import text

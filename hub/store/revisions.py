@@ -5,6 +5,7 @@ Alembic does the work without an `env.py`: what that file would say for every ow
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,7 +88,11 @@ class Revisions:
             raise StoreError(f"migration {running} of {self.owner.name} failed: {_reason(error)}") from error
 
     def diff(self, connection: Connection, names: Iterable[str]) -> str:
-        """The operations, as Python, that a next revision would need for the tables to be as the models say."""
+        """What a next revision must do for the tables to be as the models say, "" when they are.
+
+        Python that uses `op`, `sa` and, for JSONB, `postgresql` (SQLAlchemy's dialect). Raises StoreError where there
+        are no models, or where one's table does not carry the owner's name.
+        """
         from alembic.autogenerate import produce_migrations, render_python_code
 
         metadata = self.owner.metadata
@@ -107,8 +112,8 @@ class Revisions:
         changes = produce_migrations(context, metadata).upgrade_ops
         if changes is None or changes.is_empty():
             return ""
-        return render_python_code(
-            changes, render_as_batch=True, render_item=_render, migration_context=context
+        return _body(
+            render_python_code(changes, render_as_batch=True, render_item=_render, migration_context=context)
         )
 
     def _context(self, connection: Connection, **options: Any) -> MigrationContext:
@@ -157,3 +162,9 @@ def _render(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
     if kind == "type" and type(item).__name__ == "AutoString":
         return f"sa.String(length={item.length})" if item.length else "sa.String()"
     return False
+
+
+def _body(code: str) -> str:
+    """Takes Alembic's remarks away, and an argument that it writes in a way that does not run."""
+    lines = (line for line in code.splitlines() if line.strip()[:5] != "# ###")
+    return textwrap.dedent("\n".join(lines)).strip().replace("JSONB(astext_type=Text())", "JSONB()")

@@ -77,20 +77,18 @@ def _sqlite(rest: str) -> DatabaseUrl:
 def _postgresql(parts: SplitResult) -> DatabaseUrl:
     if parts.fragment or "@" in parts.path + parts.query:
         raise ValueError("a bare # / or ? in the password")
-    login, at, hosts = parts.netloc.rpartition("@")
+    login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     for host in hosts.split(","):
         _check_port(host)
     given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    query = urlencode([(key, value) for key, value in given if key not in _LIBPQ_ONLY])
     parameters = dict(given)
-    shown_user = f"{user}@" if at and user else ""
-    passwords = [password, parameters.get("password", ""), parameters.get("sslpassword", "")]
+    passwords = (password, parameters.get("password", ""), parameters.get("sslpassword", ""))
     return DatabaseUrl(
         "postgresql",
-        f"postgresql://{shown_user}{hosts}{parts.path}",
-        dsn=parts._replace(
-            query=urlencode([(key, value) for key, value in given if key not in _LIBPQ_ONLY])
-        ).geturl(),
+        f"postgresql://{user}{'@' if user else ''}{hosts}{parts.path}",
+        dsn=f"postgresql://{parts.netloc}{parts.path}{'?' if query else ''}{query}",
         secrets=tuple({form for one in passwords if one for form in (one, unquote(one))}),
         connect_timeout=_seconds(parameters.get("connect_timeout", "")),
     )

@@ -8,19 +8,29 @@ import sys
 from pathlib import Path
 
 from tests.services.chromium import find_chromium
+from tests.services.helm import find_helm
 from tests.services.missing import find_program
 from tests.services.node import find_node
+from tests.services.postgres import find_postgres
 
 NODE_PROJECTS = Path(__file__).parents[1]
+
+
+def given(name: str) -> str | None:
+    """The name of the variable that holds a server's address, if it is set."""
+    variable = f"HUB_TEST_{name}_URL"
+    return variable if os.environ.get(variable) else None
 
 
 def main() -> int:
     """Installs the npm packages that tests use, so that no test's time goes into it, and lists what was found."""
     node, chromium = find_node(), find_chromium()
     found = {
-        "redis": os.environ.get("HUB_TEST_REDIS_URL") or find_program("redis-server", "valkey-server"),
+        "redis": given("REDIS") or find_program("redis-server", "valkey-server"),
+        "postgres": given("POSTGRES") or find_postgres(),
         "node": node and node.path,
         "chromium": chromium and chromium.path,
+        "helm": find_helm(),
     }
     print(
         "tests run against:",
