@@ -117,7 +117,9 @@ def broker_message(error: BrokerError) -> str:
 def _of_reply(error: ReplyError) -> Refusal:
     code = _CODES.get(error.code)
     if code is None:
-        return Refusal(422, error.code, "refused", error.message, headers=dict(RETRY_AFTER) if error.temporary else {})
+        return Refusal(
+            422, error.code, "refused", error.message, headers=dict(RETRY_AFTER) if error.temporary else {}
+        )
     return refused(code, _STATUSES[code.number], "" if error.message == code.message else error.message)
 
 

@@ -58,7 +58,8 @@ class EventStream:
         """One event; nothing for joins and leaves."""
         if publication.kind != "pub":
             return b""
-        data = b"\n".join(b"data: " + line for line in publication.text.encode().splitlines() or [b""])
+        text = publication.text.replace("\r\n", "\n").replace("\r", "\n").encode()
+        data = b"\n".join(b"data: " + line for line in text.split(b"\n"))
         if not publication.offset:
             return b"%s\n\n" % data
         return b"id: %d:%s\n%s\n\n" % (publication.offset, publication.epoch.encode(), data)
