@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from hub.handlers import HandlerTable
 from hub.manifest import Manifest
 from hub.settings.model import Settings
@@ -49,6 +51,14 @@ class Blueprint:
     plugins: tuple[LoadedPlugin, ...]
     sockets: Mapping[str, str]
     config_dir: Path
+
+    @property
+    def settings_models(self) -> dict[str, type[BaseModel] | None]:
+        """The model of each plugin's settings, as `hub.settings.schema.json_schema` takes them."""
+        return {
+            plugin.name: type(plugin.settings) if plugin.manifest.settings else None
+            for plugin in self.plugins
+        }
 
     def plugin(self, name: str) -> LoadedPlugin | None:
         """The plugin of this name, when it is switched on."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from hub.settings.topic import Declarations, SocketSettings, Strict
-from hub.settings.values import Duration, OneOrMany, Size
+from hub.settings.values import Duration, Size, one_or_many
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 _SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
@@ -69,7 +69,7 @@ class ServerSettings(Strict):
 class BrokerSettings(Strict):
     """What links nodes and keeps history."""
 
-    url: Annotated[list[str], OneOrMany, Field(min_length=1, max_length=1)] = Field(
+    url: Annotated[list[str], one_or_many(str), Field(min_length=1, max_length=1)] = Field(
         default_factory=lambda: ["memory://"], description="memory:// or redis:// or rediss://."
     )
     prefix: str = Field(
@@ -108,7 +108,7 @@ class ApiKeySettings(Strict):
     """A key of the server API and what it may do."""
 
     key: SecretStr = Field(description="The key itself.")
-    allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], OneOrMany] = Field(
+    allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], one_or_many(str)] = Field(
         default_factory=lambda: ["*"], description='Scopes: "*", "<method>" or "<method>:<topic pattern>".'
     )
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_network
 from typing import Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -72,6 +73,17 @@ def _ports(case: Case) -> None:
             "Choose another port, or set server.internal to null to serve both on the public port.",
             ("server", "port"),
         )
+
+
+def _proxies(case: Case) -> None:
+    for number, text in enumerate(case.settings.server.trusted_proxies):
+        try:
+            if text != "*":
+                ip_network(text)
+        except ValueError:
+            remedy = "Write an address (10.0.0.5), a network (10.0.0.0/24), or * to believe everybody."
+            message = "it is neither an address nor a network"
+            case.say(("server", "trusted_proxies", number), ConfigCode.WRONG_VALUE, message, remedy)
 
 
 def _broker(case: Case) -> None:
@@ -276,6 +288,7 @@ def _secret(jwt: JwtSettings) -> str:
 
 _RULES: Final[tuple[Callable[[Case], None], ...]] = (
     _ports,
+    _proxies,
     _broker,
     _database,
     _algorithms,

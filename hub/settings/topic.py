@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from hub.errors import TopicError
-from hub.settings.values import CallableName, CallableNames, Duration, OneOrMany, Size
+from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
 from hub.topics import Pattern
 
-_RULE = re.compile(r"anyone|authenticated|nobody|token|handler|role:.+|user:\{[A-Za-z_]\w*\}")
+_RULE_WORDS = ("anyone", "authenticated", "nobody", "token", "handler")
+_RULE_FORM = r"^(role:.+|user:\{[A-Za-z_]\w*\})$"
+_SLOW_FORM = r"^conflate:[\w.\-]+$"
 
 
 class Strict(BaseModel):
@@ -21,7 +23,7 @@ class Strict(BaseModel):
 
 
 def _rule(value: str) -> str:
-    if not _RULE.fullmatch(value):
+    if value not in _RULE_WORDS and not re.fullmatch(_RULE_FORM, value):
         raise ValueError(
             "a rule is anyone, authenticated, nobody, token, handler, role:<value> or user:{placeholder}; "
             f"found {value!r}"
@@ -37,12 +39,24 @@ def _pattern(value: str) -> str:
 
 
 def _slow(value: str) -> str:
-    if value in {"disconnect", "drop_oldest"} or re.fullmatch(r"conflate:[\w.\-]+", value):
+    if value in {"disconnect", "drop_oldest"} or re.fullmatch(_SLOW_FORM, value):
         return value
     raise ValueError(f"slow is disconnect, drop_oldest or conflate:<field>; found {value!r}")
 
 
-Rules = Annotated[list[Annotated[str, AfterValidator(_rule)]], OneOrMany, Field(min_length=1)]
+Rule = Annotated[
+    str,
+    AfterValidator(_rule),
+    WithJsonSchema({"anyOf": [{"enum": list(_RULE_WORDS)}, {"type": "string", "pattern": _RULE_FORM}]}),
+]
+Rules = Annotated[list[Rule], one_or_many(Rule), Field(min_length=1)]
+Slow = Annotated[
+    str,
+    AfterValidator(_slow),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["disconnect", "drop_oldest"]}, {"type": "string", "pattern": _SLOW_FORM}]}
+    ),
+]
 PatternText = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -99,7 +113,7 @@ class TopicSettings(Strict):
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="JSON Schema of the payload, inline or a file beside this one."
     )
-    slow: Annotated[str, AfterValidator(_slow)] | None = Field(
+    slow: Slow | None = Field(
         None, description="For clients that read too slowly: disconnect, drop_oldest or conflate:<field>."
     )
     max_bytes: Size | None = Field(None, description="Largest payload.", ge=1)

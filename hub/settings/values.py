@@ -56,25 +56,35 @@ def callable_name(value: Any) -> str:
     raise ValueError('a handler is written "module:function", such as "handlers:reply"')
 
 
-def one_or_many(value: Any) -> Any:
-    """Lets a list of one be written without brackets."""
+def one_or_many(item: Any) -> BeforeValidator:
+    """Lets a list of one `item`, which is a kind of text, be written without brackets."""
+    return BeforeValidator(as_list, json_schema_input_type=item | list[item])
+
+
+def as_list(value: Any) -> Any:
+    """A text as a list of one; anything else as it is."""
     return [value] if isinstance(value, str) else value
+
+
+def _whole(pattern: re.Pattern[str]) -> str:
+    return f"^(?:{pattern.pattern})$"
 
 
 Duration = Annotated[
     float,
     BeforeValidator(duration),
     WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION.pattern}]}
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _whole(_DURATION)}]}
     ),
 ]
 Size = Annotated[
     int,
     BeforeValidator(size),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE.pattern}]}
+        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _whole(_SIZE)}]}
     ),
 ]
-CallableName = Annotated[str, BeforeValidator(callable_name), WithJsonSchema({"type": "string"})]
-OneOrMany = BeforeValidator(one_or_many, json_schema_input_type=str | list[str])
-CallableNames = Annotated[list[CallableName], OneOrMany, Field(min_length=1)]
+CallableName = Annotated[
+    str, BeforeValidator(callable_name), WithJsonSchema({"type": "string", "pattern": _whole(_CALLABLE)})
+]
+CallableNames = Annotated[list[CallableName], one_or_many(CallableName), Field(min_length=1)]

@@ -1,0 +1,203 @@
+"""The operator's file with every option, its default and its sentence, made from the model.
+
+What cannot be shown as a default, since operators name it themselves (topics, handlers, plugins, sockets, API keys), is
+shown as an example in comments: take away the `# ` at the beginning of its lines to have it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from hub.settings import shape
+from hub.settings.model import Settings
+from hub.settings.scalars import ambiguity, resolve
+from hub.settings.topic import (
+    AllowSettings,
+    GlobalHandlers,
+    HistorySettings,
+    ScheduleSettings,
+    TopicHandlers,
+    TopicSettings,
+)
+from hub.settings.values import as_list, duration, size
+
+_WIDTH: Final = 110
+_LONGEST_FLOW: Final = 80
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*")
+_HEAD: Final = """\
+# yaml-language-server: $schema=hub.schema.json
+#
+# Everything that the hub can be told, with what holds when it is not. Whatever is left out keeps its default.
+# Values may hold ${VARIABLE}, ${VARIABLE:-default} and ${file:/path}; HUB_SECTION__KEY in the environment
+# overrides a key. `hub check` tells what is wrong, with the line and the remedy.
+#
+# An example in comments comes into force when the `# ` before its lines is taken away, and with it the `{}` or
+# `null` of the key above.
+"""
+_NOTES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
+    ("auth", "jwt", "secret"): (
+        "The hub does not start without the variable; make a value with",
+        '    python3 -c "import secrets; print(secrets.token_urlsafe(48))"',
+    )
+}
+_ORDER: Final = (
+    "version",
+    "server",
+    "broker",
+    "database",
+    "auth",
+    "topics",
+    "plugins",
+    "sockets",
+    "handlers",
+    "rpc",
+    "schedule",
+    "client",
+    "api",
+    "log",
+)
+_SHOWN: Final[dict[tuple[str, ...], Any]] = {
+    ("auth", "jwt", "secret"): "${HUB_JWT_SECRET}",
+    ("plugins",): {"chat": {}, "dashboards": {}, "notifications": {}},
+}
+"""What the file says instead of the default."""
+
+_TOPIC: Final[dict[str, Any]] = {
+    "allow": {"subscribe": "anyone", "publish": ["role:editor", "token"]},
+    "history": {"size": 100, "ttl": "1h"},
+    "presence": True,
+    "join_leave": False,
+    "recovery": "stream",
+    "schema": "schemas/news.json",
+    "slow": "conflate:section",
+    "max_bytes": "64KiB",
+    "handlers": {"publish": "newsroom.rules:moderate"},
+}
+EXAMPLES: Final[dict[tuple[str, ...], Any]] = {
+    ("auth", "api_keys"): {
+        "backend": {"key": "${HUB_API_KEY}", "allow": ["publish", "history:news:{section}"]}
+    },
+    ("server", "internal"): {"host": "127.0.0.1", "port": 9000},
+    ("topics",): {"news:{section}": _TOPIC},
+    ("plugins",): {"greeter": {"use": "./plugins/greeter", "enabled": True, "settings": {}}},
+    ("sockets",): {"/ws/news": {"topic": "news:today"}, "/ws/mine": {"topic": "inbox:{user}"}},
+    ("handlers",): {"connect": "newsroom.rules:admit", "start": ["newsroom.rules:warm_up"]},
+    ("rpc",): {"headline": "newsroom.rules:headline"},
+    ("schedule",): {"digest": {"every": "30s", "run": "newsroom.rules:digest", "topic": "news:today"}},
+}
+"""What is shown as comments, by where it belongs; a test lets the model read each."""
+
+_ROWS: Final[dict[tuple[str, ...], tuple[type[BaseModel], ...]]] = {
+    ("topics",): (TopicSettings, AllowSettings, HistorySettings, TopicHandlers),
+    ("handlers",): (GlobalHandlers,),
+    ("schedule",): (ScheduleSettings,),
+}
+"""Models whose options are told below an example, since it does not show them all."""
+
+
+def example_yaml() -> str:
+    """The text of config/hub.yaml, which can be used as it is once HUB_JWT_SECRET is set."""
+    fields = shape.fields(Settings)
+    sections = ["\n".join(_option(name, fields[name], (), 0)) + "\n" for name in _ORDER]
+    return "\n".join([_HEAD, *sections])
+
+
+def _option(name: str, field: FieldInfo, above: tuple[str, ...], depth: int) -> Iterator[str]:
+    """A key with its sentence, and everything below it."""
+    path = (*above, name)
+    yield from _comment(field.description or "", depth)
+    yield from (f"{_indent(depth)}# {note}" for note in _NOTES.get(path, ()))
+    section = next((found for found in shape.options(field.annotation) if shape.is_model(found)), None)
+    default = _SHOWN.get(path, field.get_default(call_default_factory=True, validated_data={}))
+    if section is not None and isinstance(default, BaseModel) and path not in EXAMPLES:
+        yield f"{_indent(depth)}{name}:"
+        for below, inner in shape.fields(section).items():
+            yield from _option(below, inner, path, depth + 1)
+        return
+    written = _as_written(default, field)
+    if path in _SHOWN and isinstance(written, dict):
+        yield f"{_indent(depth)}{name}:"
+        for below, inner in written.items():
+            yield from _lines(below, inner, depth + 1)
+    else:
+        yield from _lines(name, written, depth)
+    for below, inner in EXAMPLES.get(path, {}).items():
+        yield from (f"{_indent(depth)}# {line}" for line in _lines(below, inner, 1))
+    for model in _ROWS.get(path, ()):
+        yield from _told(model, depth)
+
+
+def _as_written(value: Any, field: FieldInfo) -> Any:
+    """A default as a person would write it: durations and sizes with their units."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_unset=True)
+    readers = {getattr(part, "func", None) for part in field.metadata}
+    if duration in readers and isinstance(value, (int, float)):
+        return _with_unit(value, {"d": 86_400, "h": 3_600, "m": 60, "s": 1}) or value
+    if size in readers and isinstance(value, int):
+        return _with_unit(value, {"MiB": 2**20, "KiB": 2**10}) or value
+    return value[0] if as_list in readers and isinstance(value, list) and len(value) == 1 else value
+
+
+def _with_unit(value: float, units: dict[str, int]) -> str | None:
+    found = next(
+        ((unit, factor) for unit, factor in units.items() if value >= factor and not value % factor), None
+    )
+    return f"{int(value // found[1])}{found[0]}" if found else None
+
+
+def _told(model: type[BaseModel], depth: int) -> Iterator[str]:
+    yield f"{_indent(depth)}#"
+    title = (model.__doc__ or "").splitlines()[0].rstrip(".;")
+    yield from _comment(f"{title}:", depth)
+    for name, field in shape.fields(model).items():
+        for number, line in enumerate(textwrap.wrap(f"{name}: {field.description}", _WIDTH - 6)):
+            yield f"{_indent(depth)}#   {'  ' if number else ''}{line}"
+
+
+def _comment(text: str, depth: int) -> list[str]:
+    return [f"{_indent(depth)}# {line}" for line in textwrap.wrap(text, _WIDTH - 2 - 2 * depth)]
+
+
+def _lines(key: str, value: Any, depth: int) -> Iterator[str]:
+    """A key and its value: on one line while that is short and holds no map, else a line for each key."""
+    start = f"{_indent(depth)}{_scalar(key)}:"
+    flow = _flow(value)
+    nested = isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())
+    if not isinstance(value, dict) or not value or not (nested or len(flow) > _LONGEST_FLOW):
+        yield f"{start} {flow}"
+        return
+    yield start
+    for below, inner in value.items():
+        yield from _lines(below, inner, depth + 1)
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """A value as JSON says it, without quotes where no reader could take the text for something else."""
+    if (
+        isinstance(value, str)
+        and _PLAIN.fullmatch(value)
+        and resolve(value) == value
+        and not ambiguity(value)
+    ):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _indent(depth: int) -> str:
+    return "  " * depth
