@@ -25,7 +25,7 @@ from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.errors import SHUTDOWN
 from hub.handlers import Call
-from hub.loader import Blueprint
+from hub.loader.blueprint import Blueprint
 from hub.node import PRESENCE_BEAT, Limits, Node
 from hub.outbox import Tick
 from hub.presence.factory import make_presence
@@ -209,7 +209,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         ),
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins).__call__),
         *sse_routes(node, origins),
-        *topic_routes(node, keys, body_bytes=settings.api.body_bytes),
+        *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub),
         *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(_checks(hub))),
         *(dev_page_routes() if dev_page else ()),

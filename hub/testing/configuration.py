@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub.auth.tokens import sign
-from hub.loader import Blueprint, compose
+from hub.loader.blueprint import Blueprint
+from hub.loader.compose import compose
 from hub.settings.load import load
 
 SECRET: Final = "a-secret-for-tests-of-the-hub-only-0123456789"
@@ -24,15 +25,13 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 }
 
 
-def blueprint(config: Mapping[str, Any] | Path | str | None) -> Blueprint:
-    """Composes a test's configuration: a mapping in the file's form, the path of a file, or its text.
+def blueprint(config: Mapping[str, Any] | Path | None) -> Blueprint:
+    """Composes a test's configuration: a mapping in the file's form, or the path of a file.
 
     A mapping is laid over a memory broker, a database in memory, a known secret and an API key. Raises ConfigError.
     """
     if isinstance(config, Path):
         return compose(load(config, os.environ), "check")
-    if isinstance(config, str):
-        raise TypeError("give a mapping or the Path of a file")
     return compose(load(None, {}, overlay=_over(_DEFAULTS, config or {})), "check")
 
 

@@ -44,12 +44,13 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         """Lets the endpoint find the connection. The application's task starts in a later turn of the loop."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][EXTENSION] = self  # type: ignore[index]
+            extensions: Any = self.scope["extensions"]
+            extensions[EXTENSION] = self
 
     async def run_asgi(self) -> None:
         """Runs the endpoint; a connection that got a session stays open when the endpoint has returned."""
         try:
-            await self.app(self.scope, self.receive, self.send)  # type: ignore[arg-type]
+            await self.app(self.scope, self.receive, self.send)
         except ClientDisconnected:
             pass
         except Exception:
@@ -138,7 +139,7 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
     def write(self, unit: Unit) -> None:
         """Hands over whole frames."""
         if not self.close_sent:
-            self.transport.write(unit)  # type: ignore[arg-type]
+            self.transport.write(unit)
 
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
