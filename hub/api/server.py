@@ -18,7 +18,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from hub.api.body import BodyRefused, read_body
-from hub.api.methods import METHODS, Desk, Method, told
+from hub.api.desk import Desk, told
+from hub.api.methods import METHODS, Method
 from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
 from hub.errors import HubError
 from hub.node import Node

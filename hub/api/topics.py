@@ -22,22 +22,21 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from hub.api.body import BodyRefused, read_body
+from hub.api.texts import history_query, payload_of
 from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
 from hub.auth.bearer import presented_token
 from hub.auth.origin import origin_allowed
 from hub.errors import BAD_REQUEST, PERMISSION_DENIED, UNAUTHORIZED, UNRECOVERABLE, HubError, ReplyError
 from hub.handlers import Call
-from hub.model import ANONYMOUS, ClientInfo, HistoryQuery, Identity, Position
+from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.node import Node
 from hub.protocol.commands import WirePublication
 from hub.protocol.http import NO_STORE, Refusal, cors, preflight, refusal, refused
-from hub.protocol.json_codec import compact, encode, wire_publications
+from hub.protocol.json_codec import encode, wire_publications
 from hub.session.plain import identify
 
-DEFAULT_LIMIT: Final = 100
 _METHODS: Final = "GET, HEAD, POST, OPTIONS"
 _MAX_KEY: Final = 255
-_MAX_OFFSET: Final = 2**63 - 1
 
 
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -165,58 +164,6 @@ class TopicApi:
             if error.code == PERMISSION_DENIED.number and caller.identity.anonymous:
                 raise ReplyError(UNAUTHORIZED, "the topic asks for a token or an API key") from error
             raise
-
-
-def payload_of(body: bytes, content_type: str = "") -> bytes:
-    """The JSON that a body publishes; raises ReplyError 107 for an empty one and for what is no text in UTF-8."""
-    if not body:
-        raise ReplyError(BAD_REQUEST, 'bad request: the body is empty; an empty text is published as ""')
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise ReplyError(BAD_REQUEST, "bad request: the body is neither JSON nor text in UTF-8") from error
-    try:
-        msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        if _is_json(content_type):
-            raise ReplyError(
-                BAD_REQUEST, f"bad request: the body is declared as JSON and is none: {error}"
-            ) from error
-        return encode(text)
-    return compact(body.strip())
-
-
-def _is_json(content_type: str) -> bool:
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
-
-
-def history_query(query: QueryParams, most: int) -> HistoryQuery:
-    """What `?limit=&since=&reverse=` ask for; raises ReplyError 107. Without a limit it is 100, and `most` at most."""
-    limit = _number(query.get("limit", str(DEFAULT_LIMIT)), "limit")
-    return HistoryQuery(
-        min(limit, most) or None, _since(query.get("since", "")), _switch(query.get("reverse", ""))
-    )
-
-
-def _since(text: str) -> Position | None:
-    if not text:
-        return None
-    offset, _, epoch = text.partition(":")
-    return Position(_number(offset, "since"), epoch)
-
-
-def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _MAX_OFFSET):
-        form = "offset or offset:epoch" if name == "since" else "a number of publications"
-        raise ReplyError(BAD_REQUEST, f"bad request: {name} is {form}")
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    if text.lower() not in {"", "0", "1", "false", "true"}:
-        raise ReplyError(BAD_REQUEST, "bad request: reverse is 1 or 0")
-    return text.lower() in {"1", "true"}
 
 
 def _json(answer: Any) -> Response:

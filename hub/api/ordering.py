@@ -1,0 +1,62 @@
+"""Orders to sessions, wherever they are connected: they go to every node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hub.api.desk import Desk, demand
+from hub.auth.api_keys import ApiKey
+from hub.errors import BAD_REQUEST, FORCE_DISCONNECT, UNSUBSCRIBED, Disconnect, ReplyError
+from hub.node import Order
+from hub.protocol import server_api as wire
+
+_NOT_OFFERED: Final = ("info", "b64info", "data", "b64data", "expire_at", "recover_since", "override")
+
+
+async def subscribe(desk: Desk, key: ApiKey, request: wire.Subscribe) -> Mapping[str, Any]:
+    """Subscribes sessions on every node."""
+    for name in _NOT_OFFERED:
+        if getattr(request, name) is not None:
+            raise ReplyError(BAD_REQUEST, f"bad request: subscribe offers no {name}")
+    user, client, topic = _whom(desk, key, request, "subscribe")
+    await desk.node.order(Order("subscribe", user, client, topic))
+    return {}
+
+
+async def unsubscribe(desk: Desk, key: ApiKey, request: wire.Unsubscribe) -> Mapping[str, Any]:
+    """Takes a subscription from sessions on every node."""
+    user, client, topic = _whom(desk, key, request, "unsubscribe")
+    await desk.node.order(
+        Order("unsubscribe", user, client, topic, UNSUBSCRIBED.number, UNSUBSCRIBED.message)
+    )
+    return {}
+
+
+async def disconnect(desk: Desk, key: ApiKey, request: wire.DisconnectRequest) -> Mapping[str, Any]:
+    """Ends sessions on every node; by default their clients stay away."""
+    demand(key, None, "disconnect")
+    user, client = _sessions(request)
+    wanted = request.disconnect
+    end = Disconnect(FORCE_DISCONNECT) if wanted is None else Disconnect(wanted.code, wanted.reason)
+    keep = tuple(request.whitelist or ())
+    await desk.node.order(Order("disconnect", user, client, "", end.code, end.reason, keep))
+    return {}
+
+
+def _whom(
+    desk: Desk, key: ApiKey, request: wire.Subscribe | wire.Unsubscribe, method: str
+) -> tuple[str, str, str]:
+    topic = request.channel or ""
+    demand(key, topic, method)
+    desk.options(topic)
+    return (*_sessions(request), topic)
+
+
+def _sessions(request: wire.Whom) -> tuple[str, str]:
+    """User and client; an empty user is the anonymous one, but only when it is said."""
+    if request.session:
+        raise ReplyError(BAD_REQUEST, "bad request: no transport here has a session id; name the client")
+    if request.user is None and not request.client:
+        raise ReplyError(BAD_REQUEST, "bad request: user or client is missing")
+    return request.user or "", request.client or ""
