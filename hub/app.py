@@ -210,7 +210,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins).__call__),
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
-        *_plugin_routes(hub),
+        *_plugin_routes(hub, keys),
         *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(_checks(hub))),
         *(dev_page_routes() if dev_page else ()),
     ]
@@ -245,13 +245,13 @@ def _checks(hub: Hub) -> dict[str, Callable[[], object]]:
     }
 
 
-def _plugin_routes(hub: Hub) -> list[BaseRoute]:
+def _plugin_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
     body = hub.blueprint.settings.api.body_bytes
     routes: list[BaseRoute] = []
     for plugin in hub.blueprint.plugins:
         if plugin.routes:
             seat = PluginSeat(plugin.name, plugin.settings, logging.getLogger(f"hub.plugin.{plugin.name}"))
-            routes.append(mount(f"/api/{plugin.name}", plugin.routes, hub.node, seat, body))
+            routes.append(mount(f"/api/{plugin.name}", plugin.routes, hub.node, keys, seat, body))
         if plugin.pages is not None:
             routes.append(Mount(f"/plugins/{plugin.name}", PageFiles(Path(plugin.pages))))
     return routes

@@ -51,6 +51,9 @@ class Publication:
     """Milliseconds since 1970, 0 when unknown."""
     kind: Literal["pub", "join", "leave"] = "pub"
     """A join or leave travels like a publication without history; its `info` says who, its payload is null."""
+    key: str = ""
+    """The publisher's idempotency key, for publish handlers to read or set: of publications of one topic with the same
+    key, only the first within five minutes is sent. Brokers do not carry it."""
 
     @property
     def data(self) -> Any:
@@ -137,6 +140,11 @@ class Identity:
     def anonymous(self) -> bool:
         """Whether no user is named."""
         return not self.user
+
+    def has_role(self, role: str) -> bool:
+        """Whether the claim `role` equals the value, or the list `roles` holds it."""
+        roles = self.claims.get("roles")
+        return self.claims.get("role") == role or (isinstance(roles, list) and role in roles)
 
 
 ANONYMOUS: Final = Identity()

@@ -36,6 +36,9 @@ start, stop    (ctx)                                None
 
 A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
 Any other exception is logged and answered with error 100; it never touches another client.
+
+A plugin's own refusals have numbers from 400 to 1999. Over HTTP those from 1400 to 1499 become the status 400 to 499
+(1404 is a 404), the others 422.
 """
 
 from __future__ import annotations
@@ -46,13 +49,33 @@ from dataclasses import dataclass, field
 from logging import Logger
 from typing import Any, Generic, Protocol, TypeVar
 
-from hub.errors import Disconnect, HubError, ReplyError, TopicError
+from pydantic import BaseModel, ValidationError
+
+from hub.errors import (
+    BAD_REQUEST,
+    CONFLICT,
+    NOT_AVAILABLE,
+    PERMISSION_DENIED,
+    TOO_MANY_REQUESTS,
+    UNAUTHORIZED,
+    Disconnect,
+    HubError,
+    ReplyError,
+    TopicError,
+)
 from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
 from hub.tables import NAMING_CONVENTION
+from hub.topics import check_topic
 
 __all__ = [
     "ANONYMOUS",
+    "BAD_REQUEST",
+    "CONFLICT",
     "NAMING_CONVENTION",
+    "NOT_AVAILABLE",
+    "PERMISSION_DENIED",
+    "TOO_MANY_REQUESTS",
+    "UNAUTHORIZED",
     "Accept",
     "ClientInfo",
     "Context",
@@ -67,11 +90,14 @@ __all__ = [
     "ReplyError",
     "Services",
     "TopicError",
+    "check_topic",
     "context",
+    "validated",
 ]
 
 API_VERSION = 1
 SettingsT = TypeVar("SettingsT")
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +133,27 @@ class Services(Protocol):
     """What stands behind a Context; the hub provides it, `hub.testing` too."""
 
     async def publish(
-        self, topic: str, data: Any, *, tags: Mapping[str, str] | None, idempotency_key: str, info: ClientInfo | None
+        self,
+        topic: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None,
+        idempotency_key: str,
+        info: ClientInfo | None,
     ) -> Position | None:
         """See Context.publish."""
+
+    async def submit(
+        self,
+        identity: Identity,
+        client: str,
+        topic: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None,
+        idempotency_key: str,
+    ) -> Publication:
+        """See Context.submit."""
 
     async def history(self, topic: str, limit: int, since: Position | None, reverse: bool) -> HistoryPage:
         """See Context.history."""
@@ -151,7 +195,9 @@ class Context(Generic[SettingsT]):
 
     `topic` and `params` (the pattern's captures) are empty where no topic is concerned. `client` is the session's id,
     "" for publishes over HTTP and for schedules. `method` is the RPC's name. `settings` is the plugin's own settings
-    object, already validated. `log` is the plugin's logger.
+    object, already validated. `log` is the plugin's logger. `api_key` is the name of the key of the server API that
+    came with a request to the plugin's routes, "" without one; a key without a scope for the plugin (its name, such as
+    `chat`, or `*`) has been refused before.
     """
 
     plugin: str
@@ -163,6 +209,7 @@ class Context(Generic[SettingsT]):
     identity: Identity = ANONYMOUS
     client: str = ""
     method: str = ""
+    api_key: str = ""
 
     @property
     def user(self) -> str:
@@ -185,6 +232,19 @@ class Context(Generic[SettingsT]):
         name and ReplyError 100 (temporary) when the broker is away.
         """
         return await self.services.publish(topic, data, tags=tags, idempotency_key=idempotency_key, info=info)
+
+    async def submit(
+        self, topic: str, data: Any, *, tags: Mapping[str, str] | None = None, idempotency_key: str = ""
+    ) -> Publication:
+        """Publishes as the acting user, through the same door as their own client.
+
+        The topic's rules are asked and its publish handlers run, the operator's and the plugin's. Returns the
+        publication as the handlers left it, with its position where the topic keeps history. Raises TopicError, and
+        ReplyError as the publish command would answer. A publish handler that submits to its own topic never ends.
+        """
+        return await self.services.submit(
+            self.identity, self.client, topic, data, tags=tags, idempotency_key=idempotency_key
+        )
 
     async def history(
         self, topic: str, *, limit: int = -1, since: Position | None = None, reverse: bool = False
@@ -247,3 +307,28 @@ def context(request: HasScope) -> Context[Any]:
     """The Context of a plugin's own route: identity from the request's token, settings of the plugin."""
     found: Context[Any] = request.scope["hub.context"]
     return found
+
+
+def validated(model: type[ModelT], given: Any) -> ModelT:
+    """What a client gave, as an instance of a pydantic model.
+
+    `given` is JSON text as bytes (a request's body, a publication's `raw`) or a decoded value (an RPC's data, a
+    request's query); nothing at all counts as an empty object. Raises ReplyError 107 that names each field at fault and
+    the rule that it breaks, and repeats none of the values.
+    """
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given or b"{}")
+        return model.model_validate({} if given is None else given)
+    except ValidationError as error:
+        faults = [
+            _fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)
+        ]
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise ReplyError(BAD_REQUEST, f"bad request: {'; '.join(faults[:3])}{more}") from None
+
+
+def _fault(loc: tuple[int | str, ...], message: str) -> str:
+    place = ".".join(str(part) for part in loc)[:80]
+    text = message.removeprefix("Value error, ")
+    return f"{place}: {text}" if place else text

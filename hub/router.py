@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from hub import metrics, recovery
-from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
+from hub.broker.base import INTERNAL_PREFIX, Outgoing
 from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
 from hub.handlers import Call, HandlerTable, TopicRule
@@ -29,6 +30,19 @@ from hub.topics import check_topic
 _log = logging.getLogger("hub.router")
 _CATCH_UP_SECONDS = 3.0
 _UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was published: the publication as handlers left it, and its position, None on topics without history.
+
+    `suppressed` is true when it was not sent, because its idempotency key or its version had been seen before; the
+    position is then that of the first.
+    """
+
+    publication: Publication
+    position: Position | None
+    suppressed: bool
 
 
 class Router:
@@ -69,7 +83,7 @@ class Router:
         version_epoch: str = "",
         skip_history: bool = False,
         trusted: bool = False,
-    ) -> PublishResult:
+    ) -> Published:
         """The one door: checks name, size and schema, runs the publish handlers, hands it to the broker.
 
         `trusted` (a plugin's own publish) runs no handlers and may name a topic that no pattern declares. Raises
@@ -79,14 +93,14 @@ class Router:
         if found is None and not trusted:
             raise ReplyError(UNKNOWN_TOPIC)
         rule, params = found or (self._undeclared(topic), {})
-        publication = Publication(topic, raw, info=info, tags=tags)
+        publication = Publication(topic, raw, info=info, tags=tags, key=idempotency_key)
         self._check_payload(rule.options, raw)
         if rule.publish and not trusted:
             publication = await self._handled(rule, params, by or Call(), publication)
         outgoing = Outgoing(
             publication,
             None if skip_history else rule.options.history,
-            idempotency_key,
+            publication.key,
             version=version,
             version_epoch=version_epoch,
         )
@@ -94,7 +108,7 @@ class Router:
         result = await self.bridge.publish(outgoing)
         metrics.PUBLISH_SECONDS.observe(monotonic() - started)
         metrics.PUBLICATIONS.inc()
-        return result
+        return Published(publication, result.position, result.suppressed)
 
     def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
         if len(raw) > options.max_bytes:

@@ -8,9 +8,11 @@ from typing import Any
 
 from hub import metrics
 from hub.errors import INTERNAL, NOT_AVAILABLE, BrokerError, ReplyError
-from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats
+from hub.handlers import Call
+from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats, Publication
 from hub.node import Node, Order
 from hub.plugin import NodeStats
+from hub.protocol.http import broker_message
 from hub.protocol.json_codec import encode
 from hub.store.engine import Database
 
@@ -23,7 +25,13 @@ class NodeServices:
         self._database = database
 
     async def publish(
-        self, topic: str, data: Any, *, tags: Mapping[str, str] | None, idempotency_key: str, info: ClientInfo | None
+        self,
+        topic: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None,
+        idempotency_key: str,
+        info: ClientInfo | None,
     ) -> Position | None:
         """Publishes as the server."""
         try:
@@ -31,8 +39,36 @@ class NodeServices:
                 topic, encode(data), tags=tags, idempotency_key=idempotency_key, info=info, trusted=True
             )
         except BrokerError as error:
-            raise ReplyError(INTERNAL, f"the broker is away: {error}", temporary=True) from error
+            raise _broker_failed(error) from error
         return result.position
+
+    async def submit(
+        self,
+        identity: Identity,
+        client: str,
+        topic: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None,
+        idempotency_key: str,
+    ) -> Publication:
+        """Publishes as an identity."""
+        self._node.demand(identity, "publish", topic)
+        try:
+            result = await self._node.router.publish(
+                topic,
+                encode(data),
+                by=Call(identity=identity, client=client),
+                info=ClientInfo(identity.user, client, identity.info),
+                tags=tags,
+                idempotency_key=idempotency_key,
+            )
+        except BrokerError as error:
+            raise _broker_failed(error) from error
+        at = result.position
+        return (
+            result.publication if at is None else result.publication.replace(offset=at.offset, epoch=at.epoch)
+        )
 
     async def history(self, topic: str, limit: int, since: Position | None, reverse: bool) -> HistoryPage:
         """Reads what is kept."""
@@ -69,7 +105,7 @@ class NodeServices:
         try:
             await self._node.order(order)
         except BrokerError as error:
-            raise ReplyError(INTERNAL, f"the broker is away: {error}", temporary=True) from error
+            raise _broker_failed(error) from error
 
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """Asks the rules; a topic that nothing declares allows nothing."""
@@ -104,3 +140,7 @@ class NodeServices:
     def now(self) -> float:
         """The hub's clock."""
         return self._node.clock()
+
+
+def _broker_failed(error: BrokerError) -> ReplyError:
+    return ReplyError(INTERNAL, broker_message(error), temporary=True)

@@ -81,9 +81,7 @@ def _admits(rule: str, question: _Question) -> bool:
 
 
 def _role(value: str, question: _Question) -> bool:
-    claims = question.identity.claims
-    roles = claims.get("roles")
-    return claims.get("role") == value or (isinstance(roles, list) and value in roles)
+    return question.identity.has_role(value)
 
 
 def _user(placeholder: str, question: _Question) -> bool:

@@ -35,6 +35,7 @@ from hub.errors import (
     HubError,
     InvalidPayload,
     ReplyError,
+    StoreError,
     TopicError,
 )
 from hub.protocol.json_codec import encode
@@ -102,6 +103,8 @@ def refusal(error: HubError) -> Refusal:
         return refused(BAD_REQUEST, 400, f"bad request: {error}")
     if isinstance(error, BrokerError):
         return refused(INTERNAL, 503, broker_message(error))
+    if isinstance(error, StoreError):
+        return refused(INTERNAL, 503, "the database does not answer; try again later")
     if isinstance(error, Disconnect):
         return _of_disconnect(error)
     return refused(INTERNAL, 500)
@@ -117,10 +120,14 @@ def broker_message(error: BrokerError) -> str:
 def _of_reply(error: ReplyError) -> Refusal:
     code = _CODES.get(error.code)
     if code is None:
-        return Refusal(
-            422, error.code, "refused", error.message, headers=dict(RETRY_AFTER) if error.temporary else {}
-        )
+        headers = dict(RETRY_AFTER) if error.temporary else {}
+        return Refusal(_plugin_status(error.code), error.code, "refused", error.message, headers=headers)
     return refused(code, _STATUSES[code.number], "" if error.message == code.message else error.message)
+
+
+def _plugin_status(code: int) -> int:
+    """A plugin chooses its status by its number: 1404 is a 404, whatever is not from 1400 to 1499 a 422."""
+    return code - 1_000 if 1_400 <= code < 1_500 else 422
 
 
 def _of_disconnect(end: Disconnect) -> Refusal:

@@ -269,6 +269,7 @@ def _api_keys(case: Case) -> None:
 
 
 def _scopes(case: Case) -> None:
+    known = [*API_METHODS, *case.settings.plugins]
     for name, setting in case.settings.auth.api_keys.items():
         for number, text in enumerate(setting.allow):
             loc = ("auth", "api_keys", name, "allow", number)
@@ -277,9 +278,9 @@ def _scopes(case: Case) -> None:
             except TopicError as error:
                 case.say(loc, ConfigCode.BAD_PATTERN, str(error))
                 continue
-            if method not in {"*", *API_METHODS}:
-                remedy = f"{did_you_mean(method, API_METHODS)}Methods: {', '.join(API_METHODS)}."
-                case.say(loc, ConfigCode.WRONG_VALUE, f"the API has no method `{method}`", remedy)
+            if method not in {"*", *known}:
+                remedy = f"{did_you_mean(method, known)}Methods and plugins: {', '.join(known)}."
+                case.say(loc, ConfigCode.WRONG_VALUE, f"the API has no method or plugin `{method}`", remedy)
 
 
 def _secret(jwt: JwtSettings) -> str:
