@@ -82,19 +82,27 @@ class Receiver(Protocol):
 class Broker(BroadcastBackend, ABC):
     """One link between nodes with a memory. See the module's promises.
 
-    `shared` says whether several nodes may be linked by it. `connected` whether it answers now; a broker that loses
-    its connection mends it by itself for as long as it runs. `reconnects` counts how often it did.
+    `shared` says whether several nodes may be linked by it. A broker that loses its connection mends it by itself for
+    as long as it runs.
 
     `connect` does not raise when the server is away: the broker then goes on trying. `disconnect` may be called twice,
     and `connect` after it; what is subscribed and kept stays.
     """
 
     shared: ClassVar[bool] = False
-    connected: bool = False
-    reconnects: int = 0
 
     def __init__(self) -> None:
         """Deliberately not the base's: broadcaster's raises."""
+
+    @property
+    @abstractmethod
+    def connected(self) -> bool:
+        """Whether it answers now."""
+
+    @property
+    @abstractmethod
+    def reconnects(self) -> int:
+        """How often a lost connection was mended."""
 
     @property
     @abstractmethod

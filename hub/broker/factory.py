@@ -16,22 +16,32 @@ def _memory(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:  #
     return MemoryBroker(inbox=inbox)
 
 
+def _redis(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
+    try:
+        from hub.broker.redis.broker import RedisBroker  # noqa: PLC0415  # its packages are an extra
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in {"redis", "hiredis"}:
+            raise HubError(f"package {error.name} is missing: pip install 'topichub[redis]'") from None
+        raise
+    return RedisBroker(urls, prefix=prefix, inbox=inbox)
+
+
 _MAKERS: Final[Mapping[str, Callable[[Sequence[str], str, Inbox | None], Broker]]] = MappingProxyType(
-    {"memory": _memory}
+    {"memory": _memory, "redis": _redis, "rediss": _redis}
 )
 SCHEMES: Final = tuple(_MAKERS)
 """The schemes of URLs that name a broker."""
 
 
 def make_broker(url: str | Sequence[str], *, prefix: str = "hub", inbox: Inbox | None = None) -> Broker:
-    """A broker, not yet connected; several URLs of one scheme share the topics between them.
+    """A broker, not yet connected; several URLs share the topics between them.
 
-    `prefix` begins every key on a shared server. Raises HubError when a scheme is unknown, when the schemes differ,
-    when a URL is wrong, or when the package that the broker needs is not installed.
+    `prefix` begins every key on a shared server. Raises HubError when a scheme is unknown, when the schemes name
+    different brokers, when a URL is wrong, or when a package that the broker needs is not installed.
     """
     urls = [url] if isinstance(url, str) else list(url)
-    schemes = {each.partition(":")[0] for each in urls}
-    if len(schemes) == 1 and (maker := _MAKERS.get(schemes.pop())):
+    makers = {_MAKERS.get(each.partition(":")[0]) for each in urls}
+    if len(makers) == 1 and (maker := makers.pop()):
         return maker(urls, prefix, inbox)
     raise HubError(
         f"the broker's URLs must all begin with one of {', '.join(f'{each}://' for each in SCHEMES)}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import deque
 from typing import Final
 
 from broadcaster import Event
 
-from hub.broker.base import Gap
+from hub.broker.base import Delivery, Gap
 from hub.model import Publication
 
 MAX_COUNT: Final = 100_000
@@ -18,13 +18,13 @@ _OVERHEAD: Final = 400
 
 
 class _Pending:
-    """What waits on one topic: a gap, if any, stands before the publications."""
+    """What waits on one topic, in order: runs of publications, and gaps between them."""
 
-    __slots__ = ("gap", "publications", "size")
+    __slots__ = ("count", "deliveries", "size")
 
     def __init__(self) -> None:
-        self.gap = ""
-        self.publications: list[Publication] = []
+        self.deliveries: deque[Delivery] = deque()
+        self.count = 0
         self.size = 0
 
 
@@ -49,29 +49,30 @@ class Inbox:
         size = len(publication.raw) + _OVERHEAD
         if self._count >= self._max_count or self._size + size > self._max_bytes:
             self.overflows += 1
+            self.discard(topic)
             self.gap(topic, "more publications arrived than this node could take")
             return
         pending = self._of(topic)
-        pending.publications.append(publication)
+        if pending.deliveries and isinstance(run := pending.deliveries[-1], list):
+            run.append(publication)
+        else:
+            pending.deliveries.append([publication])
+        pending.count += 1
         pending.size += size
         self._count += 1
         self._size += size
 
     def gap(self, topic: str, reason: str) -> None:
-        """Puts a gap in the place of all that waits on the topic."""
-        self.discard(topic)
-        self._of(topic).gap = reason
-
-    def gaps(self, topics: Iterable[str], reason: str) -> None:
-        """A gap on each of the topics."""
-        for topic in topics:
-            self.gap(topic, reason)
+        """Adds a gap behind the publications that wait on the topic."""
+        deliveries = self._of(topic).deliveries
+        if not deliveries or not isinstance(deliveries[-1], Gap):
+            deliveries.append(Gap(reason))
 
     def discard(self, topic: str) -> None:
         """Forgets what waits on the topic."""
         pending = self._pending.pop(topic, None)
         if pending is not None:
-            self._count -= len(pending.publications)
+            self._count -= pending.count
             self._size -= pending.size
 
     async def next(self) -> Event:
@@ -83,13 +84,19 @@ class Inbox:
             finally:
                 self._waiter = None
         topic, pending = next(iter(self._pending.items()))
-        if pending.gap:
-            reason, pending.gap = pending.gap, ""
-            if not pending.publications:
-                del self._pending[topic]
-            return Event(topic, Gap(reason))  # type: ignore[arg-type]  # broadcaster passes any object through
-        self.discard(topic)
-        return Event(topic, pending.publications)  # type: ignore[arg-type]
+        delivery = pending.deliveries.popleft()
+        if isinstance(delivery, list):
+            self._release(pending, delivery)
+        if not pending.deliveries:
+            del self._pending[topic]
+        return Event(topic, delivery)  # type: ignore[arg-type]  # broadcaster passes any object through
+
+    def _release(self, pending: _Pending, publications: list[Publication]) -> None:
+        size = sum(len(publication.raw) + _OVERHEAD for publication in publications)
+        pending.count -= len(publications)
+        pending.size -= size
+        self._count -= len(publications)
+        self._size -= size
 
     def _of(self, topic: str) -> _Pending:
         pending = self._pending.get(topic)

@@ -109,6 +109,16 @@ class MemoryBroker(Broker):
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def connected(self) -> bool:
+        """Between `connect` and `disconnect`."""
+        return self._timer is not None
+
+    @property
+    def reconnects(self) -> int:
+        """Never: there is no connection to lose."""
+        return 0
+
+    @property
     def overflows(self) -> int:
         """How often the inbox had no room."""
         return self._inbox.overflows
@@ -117,11 +127,9 @@ class MemoryBroker(Broker):
         """Begins the sweep of what has expired; a second call does nothing."""
         if self._timer is None:
             self._arm()
-        self.connected = True
 
     async def disconnect(self) -> None:
         """Ends the sweep; everything kept stays, for a later `connect`."""
-        self.connected = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

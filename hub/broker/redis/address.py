@@ -1,0 +1,61 @@
+"""Where a Redis server is and how it is entered, from its URL."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
+
+from hub.errors import HubError
+
+
+class Address:
+    """A server by its `redis://` or `rediss://` URL, as redis-py understands it: user, password, port, database, TLS.
+
+    Raises HubError for a URL that cannot be used; its text never holds the password.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.name = _name(url)
+            self._options: dict[str, Any] = dict(parse_url(url))
+            self._class: type[Connection] = self._options.pop("connection_class", Connection)
+            sample = self.connection(timeout=1, connect_timeout=1)
+            self.ssl: ssl.SSLContext | None = (
+                sample.ssl_context.get() if isinstance(sample, SSLConnection) else None
+            )
+        except (ValueError, TypeError, OSError) as error:
+            raise HubError(f"the Redis URL cannot be used: {_first_line(error)}") from None
+        self.host = sample.host
+        self.port = sample.port
+        self.db = int(sample.db)
+        self.login: tuple[str, ...] = tuple(
+            part for part in (self._options.get("username"), self._options.get("password")) if part
+        )
+
+    def connection(self, *, timeout: float, connect_timeout: float) -> Connection:
+        """A connection for commands, not yet open; it never repeats a command by itself."""
+        options = {
+            "protocol": 2,
+            "client_name": "topichub",
+            "driver_info": None,
+            **self._options,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": connect_timeout,
+        }
+        return self._class(**options)
+
+
+def _name(url: str) -> str:
+    """Host and port, for logs."""
+    parts = urlsplit(url)
+    if parts.path.strip("/") and not parts.path.strip("/").isdigit():
+        raise ValueError("what follows the host must be the number of a database")
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def _first_line(error: Exception) -> str:
+    """redis-py's errors about options name the option, never its value."""
+    return (str(error) or type(error).__name__).splitlines()[0]

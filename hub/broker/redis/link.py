@@ -1,0 +1,64 @@
+"""One connection to Redis on which it pushes: read with hiredis alone, since redis-py's own reader may lose a topic."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import hiredis
+
+from hub.broker.redis.address import Address
+
+_READ: Final = 1 << 18
+
+
+class Link:
+    """An open connection. Its errors are OSErrors, and ConnectionError for what Redis refuses."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reads = 0
+        """How often something came; it stands still when the server is silent."""
+        self._reader = reader
+        self._writer = writer
+        self._parser = hiredis.Reader()
+
+    @classmethod
+    async def open(cls, address: Address) -> Link:
+        """Connects and logs in. Returns once the server answers; bounding the time is the caller's."""
+        link = cls(*await asyncio.open_connection(address.host, address.port, ssl=address.ssl))
+        try:
+            if address.login:
+                link.send("AUTH", *address.login)
+            link.send("PING")
+            pending = 1 + bool(address.login)
+            while pending > 0:
+                pending -= len(await link.read())
+        except BaseException:
+            link.abort()
+            raise
+        return link
+
+    def send(self, *command: str | bytes) -> None:
+        """Writes a command; its answers come among those of `read`."""
+        self._writer.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+
+    async def read(self) -> list[Any]:
+        """Waits for answers and pushes, and returns all that came together; raises when the connection has ended."""
+        data = await self._reader.read(_READ)
+        if not data:
+            raise ConnectionError("Redis closed the connection")
+        self.reads += 1
+        self._parser.feed(data)
+        messages = []
+        try:
+            while (message := self._parser.gets(False)) is not False:
+                if isinstance(message, hiredis.ReplyError):
+                    raise ConnectionError(f"Redis refused a command: {message}")
+                messages.append(message)
+        except hiredis.ProtocolError as error:
+            raise ConnectionError(f"Redis sent what cannot be read: {error}") from None
+        return messages
+
+    def abort(self) -> None:
+        """Ends the connection at once; whoever waits in `read` is told."""
+        self._writer.transport.abort()
