@@ -75,15 +75,7 @@ def strays(annotation: Any, data: Any, path: tuple[str | int, ...] = ()) -> Iter
     Models that say themselves what is to become of unknown keys (`extra` in their configuration) are left alone, and so
     is a place where one of several models may stand.
     """
-    found = [option for option in options(annotation) if option is not type(None)]
-    if len(found) != 1:
-        return
-    if isinstance(data, list):
-        for number, item in enumerate(data):
-            for below in _step(found[0], number):
-                yield from strays(below, item, (*path, number))
-    elif isinstance(data, dict):
-        yield from _strays_in_map(found[0], data, path)
+    yield from _strays(list(options(annotation)), data, path)
 
 
 def home(model: type[BaseModel], key: str) -> str | None:
@@ -101,15 +93,16 @@ def _homes(model: type[BaseModel], key: str) -> Iterator[tuple[str, ...]]:
                 yield from [(section, key)] if key in fields(found) else []
 
 
-def _strays_in_map(
-    annotation: Any, data: dict[str, Any], path: tuple[str | int, ...]
-) -> Iterator[tuple[str | int, ...]]:
-    if is_model(annotation) and "extra" not in annotation.model_config:
-        known = {name for key, field in annotation.model_fields.items() for name in _names(key, field)}
+def _strays(allowed: list[Any], data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    models = [option for option in allowed if option is not type(None)]
+    if len(models) != 1 or not isinstance(data, (dict, list)):
+        return
+    here = models[0]
+    if isinstance(data, dict) and is_model(here) and "extra" not in here.model_config:
+        known = {name for key, field in here.model_fields.items() for name in _names(key, field)}
         yield from ((*path, key) for key in data if key not in known)
-    for key, value in data.items():
-        for below in _step(annotation, key):
-            yield from strays(below, value, (*path, key))
+    for part, value in data.items() if isinstance(data, dict) else enumerate(data):
+        yield from _strays(list(_step(here, part)), value, (*path, part))
 
 
 def _key(name: str, field: FieldInfo) -> str:
@@ -130,10 +123,10 @@ def _step(annotation: Any, part: str | int) -> Iterator[Any]:
     origin, args = get_origin(annotation), get_args(annotation)
     if isinstance(origin, type) and issubclass(origin, _MAPS) and isinstance(part, str) and len(args) > 1:
         yield from options(args[1])
-    elif isinstance(origin, type) and issubclass(origin, _LISTS) and isinstance(part, int) and args:
-        yield from options(args[0])
     elif origin is tuple and isinstance(part, int) and args:
         yield from options(args[0 if args[-1] is Ellipsis else min(part, len(args) - 1)])
+    elif isinstance(origin, type) and issubclass(origin, _LISTS) and isinstance(part, int) and args:
+        yield from options(args[0])
 
 
 def _is_secret(annotation: Any) -> bool:

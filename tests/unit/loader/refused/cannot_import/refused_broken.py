@@ -1,0 +1,7 @@
+"""Fails on import."""
+
+
+X = 1 / 0
+
+
+async def go(ctx): ...

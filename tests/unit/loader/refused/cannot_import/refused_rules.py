@@ -1,0 +1,2 @@
+async def admit(ctx):
+    return None
