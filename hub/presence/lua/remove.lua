@@ -1,0 +1,3 @@
+-- ARGV: the client.
+leave(ARGV[1])
+return 1
