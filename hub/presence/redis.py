@@ -94,7 +94,7 @@ def _client(url: str) -> Redis:
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
-        client.connection_pool.make_connection()  # not opened, but it tells of an unknown option
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # tells of unknown options
     except (ValueError, TypeError) as error:
         raise HubError(f"the Redis URL cannot be used: {error}") from None
     return client

@@ -3,65 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
-from hub.broker.base import Broker, Outgoing, PublishResult
+from hub.broker.base import Outgoing, PublishResult
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.broker.inbox import Inbox
 from hub.broker.memory import MemoryBroker
 from hub.errors import BrokerError
 from hub.model import ClientInfo, HistoryOptions, HistoryQuery, Position, Publication
-from tests.contract.recorder import Recorder, eventually
-
-TOPIC = "news:all"
-KEPT = HistoryOptions(size=1000, ttl=60)
-ALL = HistoryQuery(limit=-1)
-
-
-class Hub:
-    """A broker, the bridge on it and what the bridge delivered."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.recorder = Recorder()
-        self.bridge = Bridge(broker, self.recorder, node=f"node-{id(self)}", linger=0.05)
-
-    async def publish(
-        self,
-        raw: bytes,
-        topic: str = TOPIC,
-        *,
-        history: HistoryOptions | None = KEPT,
-        key: str = "",
-        version: int = 0,
-    ) -> PublishResult:
-        outgoing = Outgoing(Publication(topic, raw), history, idempotency_key=key, version=version)
-        return await self.bridge.publish(outgoing)
-
-    async def raws(self, topic: str = TOPIC, query: HistoryQuery = ALL) -> list[bytes]:
-        return [publication.raw for publication in (await self.bridge.history(topic, query)).publications]
-
-
-def position(result: PublishResult) -> Position:
-    assert result.position is not None
-    return result.position
-
-
-@asynccontextmanager
-async def running(broker: Broker) -> AsyncIterator[Hub]:
-    hub = Hub(broker)
-    await hub.bridge.start()
-    try:
-        yield hub
-    finally:
-        await hub.bridge.stop()
-
-
-MakeHub = Callable[[], Awaitable[Hub]]
+from tests.contract.bridged import ALL, KEPT, TOPIC, Hub, eventually, position, running
 
 
 @pytest.fixture(params=["memory", "redis"])

@@ -1,12 +1,19 @@
-"""A receiver that remembers what a bridge hands it, for tests to wait on."""
+"""A broker with a bridge on it and a receiver that remembers what came, for tests to drive and to wait on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from hub.model import Publication
+from hub.broker.base import Broker, Outgoing, PublishResult
+from hub.broker.broadcast import Bridge
+from hub.model import HistoryOptions, HistoryQuery, Position, Publication
+
+TOPIC = "news:all"
+KEPT = HistoryOptions(size=1000, ttl=60)
+ALL = HistoryQuery(limit=-1)
 
 
 class Recorder:
@@ -53,3 +60,42 @@ async def eventually(holds: Callable[[], bool], *, within: float = 8) -> None:
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError("what the test waits for did not happen") from None
+
+
+class Hub:
+    """A broker, the bridge on it and what the bridge delivered."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.recorder = Recorder()
+        self.bridge = Bridge(broker, self.recorder, node=f"node-{id(self)}", linger=0.05)
+
+    async def publish(
+        self,
+        raw: bytes,
+        topic: str = TOPIC,
+        *,
+        history: HistoryOptions | None = KEPT,
+        key: str = "",
+        version: int = 0,
+    ) -> PublishResult:
+        outgoing = Outgoing(Publication(topic, raw), history, idempotency_key=key, version=version)
+        return await self.bridge.publish(outgoing)
+
+    async def raws(self, topic: str = TOPIC, query: HistoryQuery = ALL) -> list[bytes]:
+        return [publication.raw for publication in (await self.bridge.history(topic, query)).publications]
+
+
+def position(result: PublishResult) -> Position:
+    assert result.position is not None
+    return result.position
+
+
+@asynccontextmanager
+async def running(broker: Broker) -> AsyncIterator[Hub]:
+    hub = Hub(broker)
+    await hub.bridge.start()
+    try:
+        yield hub
+    finally:
+        await hub.bridge.stop()
