@@ -63,11 +63,15 @@ class Diagnosis:
     under: Path = ()
 
     def problems(self, errors: Iterable[Mapping[str, Any]]) -> list[Problem]:
-        """One problem for each place; what is known to be faulty already is left out."""
+        """One problem for each place; values known to be faulty already are left out, unknown keys are not."""
         places: dict[Path, list[Mapping[str, Any]]] = {}
         for error in errors:
             places.setdefault(self.at(error), []).append(error)
-        return [self._problem(loc, found) for loc, found in places.items() if not self.document.faulty(loc)]
+        return [
+            self._problem(loc, found)
+            for loc, found in places.items()
+            if found[0]["type"] == UNKNOWN or not self.document.faulty(loc)
+        ]
 
     def at(self, error: Mapping[str, Any]) -> Path:
         """Where an error lies in the document, without tags of unions but with what is missing there."""
