@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ def test_nothing_heavy_is_imported_before_the_database_is_used() -> None:
     program = (
         "import sys, hub.store.engine, hub.store.migrator, hub.plugin\n"
         "hub.store.engine.Database('sqlite:///never.db')\n"
-        "print(sorted({'sqlalchemy', 'sqlmodel', 'alembic', 'pydantic'} & set(sys.modules)))"
+        "print(sorted({'sqlalchemy', 'sqlmodel', 'alembic'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -142,4 +144,35 @@ async def test_refused_connection_is_a_store_error_without_the_password() -> Non
         async with database.session():
             pass
     assert "5ecret" not in str(failed.value) + repr(database)
+    await database.close()
+
+
+async def test_sqlite_file_that_another_process_is_just_making_is_opened_when_it_has_ended(
+    tmp_path: Path,
+) -> None:
+    # The switch to WAL fails at once while another connection holds the write lock, whatever the busy timeout says.
+    other = sqlite3.connect(tmp_path / "hub.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (x INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{tmp_path}/hub.db")
+    ends = threading.Timer(0.2, other.execute, ["COMMIT"])
+    ends.start()
+    async with database.connection() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    ends.join()
+    other.close()
+    await database.close()
+
+
+async def test_sqlite_file_that_stays_locked_is_a_store_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "BUSY_TIMEOUT", 0.1)
+    other = sqlite3.connect(tmp_path / "hub.db", isolation_level=None)
+    other.execute("CREATE TABLE t (x INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{tmp_path}/hub.db")
+    with pytest.raises(StoreError, match="database is locked"):
+        await database.ping()
+    other.close()
     await database.close()
