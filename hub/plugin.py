@@ -43,13 +43,14 @@ A plugin's own refusals have numbers from 400 to 1999. Over HTTP those from 1400
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from logging import Logger
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.errors import (
     BAD_REQUEST,
@@ -80,6 +81,7 @@ __all__ = [
     "ClientInfo",
     "Context",
     "Disconnect",
+    "FromFile",
     "HistoryPage",
     "HubError",
     "Identity",
@@ -92,10 +94,12 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "query",
     "validated",
 ]
 
 API_VERSION = 1
+_WHO = frozenset({"token", "ticket", "api_key"})
 SettingsT = TypeVar("SettingsT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -249,7 +253,10 @@ class Context(Generic[SettingsT]):
     async def history(
         self, topic: str, *, limit: int = -1, since: Position | None = None, reverse: bool = False
     ) -> HistoryPage:
-        """Reads a topic's history; -1 reads all that is kept. Raises ReplyError 108 where none is kept."""
+        """Reads a topic's history: -1 reads all that is kept, 0 the position alone.
+
+        Raises ReplyError 108 where none is kept, and 100 (temporary) when the broker is away.
+        """
         return await self.services.history(topic, limit, since, reverse)
 
     async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
@@ -309,6 +316,19 @@ def context(request: HasScope) -> Context[Any]:
     return found
 
 
+class HasQuery(Protocol):
+    """A Starlette Request, as far as `query` needs it."""
+
+    @property
+    def query_params(self) -> Mapping[str, str]:
+        """What stands behind the question mark."""
+
+
+def query(request: HasQuery) -> dict[str, str]:
+    """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`)."""
+    return {name: value for name, value in request.query_params.items() if name not in _WHO}
+
+
 def validated(model: type[ModelT], given: Any) -> ModelT:
     """What a client gave, as an instance of a pydantic model.
 
@@ -326,6 +346,53 @@ def validated(model: type[ModelT], given: Any) -> ModelT:
         ]
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise ReplyError(BAD_REQUEST, f"bad request: {'; '.join(faults[:3])}{more}") from None
+
+
+FileReader: TypeAlias = Callable[[str, type[BaseModel]], BaseModel]
+
+
+class FaultyFile(HubError):
+    """A file named by a setting has mistakes, each of which is reported at its own line."""
+
+    KIND: Final = "faulty_file"
+
+
+@dataclass(frozen=True, slots=True)
+class FromFile:
+    """Makes a setting the path of a YAML file, and its value what the file says.
+
+    For the settings model of a plugin::
+
+        menu: Annotated[Menu, FromFile()] | None = None
+
+    where Menu is a pydantic model. The operator writes `menu: menu.yaml`; a relative path starts at the folder of
+    hub.yaml. The file is read as strictly as hub.yaml, and every mistake in it is reported by `hub check` with its line
+    and column. In code and tests, an instance of the model may be given as it is.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Reads the file before the model sees it."""
+
+        def read(given: Any, info: ValidationInfo) -> Any:
+            if isinstance(given, source):
+                return given
+            reader: FileReader | None = (info.context or {}).get("read_file")
+            if not isinstance(given, str):
+                raise PydanticCustomError("string_type", "a file must be named")
+            if reader is None:
+                raise ValueError("files can be read only from the settings in hub.yaml")
+            try:
+                return reader(given, source)
+            except FaultyFile as error:
+                raise PydanticCustomError(FaultyFile.KIND, "the file has mistakes of its own") from error
+
+        return core_schema.with_info_before_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """What an editor may write there: text."""
+        return {"type": "string"}
 
 
 def _fault(loc: tuple[int | str, ...], message: str) -> str:

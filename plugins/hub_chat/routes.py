@@ -1,0 +1,55 @@
+"""The chat's REST, under /api/chat."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hub.plugin import context, query, validated
+from hub_chat import messages, rooms
+from hub_chat.messages import Draft, MessagePage
+from hub_chat.rooms import NewRoom
+
+
+async def list_rooms(request: Request) -> Response:
+    """The rooms that there are: ?after=&limit=."""
+    return JSONResponse(await rooms.page(context(request), query(request)))
+
+
+async def create_room(request: Request) -> Response:
+    """Creates a room: 201, or 200 when the same user created the same before."""
+    room, new = await rooms.create(context(request), validated(NewRoom, await request.body()))
+    return JSONResponse(room.shown(), 201 if new else 200)
+
+
+async def show_room(request: Request) -> Response:
+    """One room."""
+    ctx, name = context(request), request.path_params["room"]
+    await rooms.demand(ctx, "subscribe", name)
+    room = await rooms.find(ctx, name)
+    if room is None:
+        raise rooms.unknown(name)
+    return JSONResponse(room.shown())
+
+
+async def list_messages(request: Request) -> Response:
+    """Stored messages of a room: ?before=&after=&limit=."""
+    wanted = validated(MessagePage, query(request))
+    return JSONResponse(await messages.page(context(request), request.path_params["room"], wanted))
+
+
+async def send_message(request: Request) -> Response:
+    """Publishes in a room, and answers with the message."""
+    draft = validated(Draft, await request.body())
+    message = await messages.send(context(request), request.path_params["room"], draft)
+    return JSONResponse(message, 201)
+
+
+routes = [
+    Route("/rooms", list_rooms, methods=["GET"]),
+    Route("/rooms", create_room, methods=["POST"]),
+    Route("/rooms/{room}", show_room, methods=["GET"]),
+    Route("/rooms/{room}/messages", list_messages, methods=["GET"]),
+    Route("/rooms/{room}/messages", send_message, methods=["POST"]),
+]
