@@ -87,6 +87,7 @@ class Hub:
         blueprint.table.services = NodeServices(self.node, self.database)
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers)
         self._migrate = migrate
+        self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Database, broker, presence, clock, plugins, schedules: in this order. Raises HubError when one refuses."""
@@ -99,7 +100,7 @@ class Hub:
         await self.bridge.start()
         await self.presence.start()
         self.wheel.start()
-        self.tasks.spawn(self._keep_presence(), "keep presence")
+        self._keeper = self.tasks.spawn(self._keep_presence(), "keep presence")
         table = self.blueprint.table
         await table.run_all(table.start, Call())
         self.scheduler.start()
@@ -123,6 +124,8 @@ class Hub:
         await self.scheduler.stop()
         await self.drain()
         await table.run_quietly(table.stop, Call())
+        if self._keeper is not None:
+            self._keeper.cancel()  # else every stop would wait for what never settles
         await self.tasks.settle(1.0)
         for name, stop in (
             ("clock", self._stop_clock),

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from hub.app import Hub, create_app
-from hub.serving import make_server
+from hub.serving.server import make_server
 from hub.testing import configuration
 
 T = TypeVar("T")
