@@ -23,6 +23,7 @@ class Recorder:
         self.seen: dict[str, list[Publication | str]] = defaultdict(list)
         self.deliveries = 0
         self.fail: Callable[[str], None] | None = None
+        self.on_gap: Callable[[str], None] | None = None
 
     def deliver(self, topic: str, publications: list[Publication]) -> None:
         self.deliveries += 1
@@ -32,6 +33,8 @@ class Recorder:
 
     def gap(self, topic: str, reason: str) -> None:
         self.seen[topic].append(reason)
+        if self.on_gap is not None:
+            self.on_gap(topic)
 
     def publications(self, topic: str) -> list[Publication]:
         return [each for each in self.seen[topic] if isinstance(each, Publication)]
