@@ -16,13 +16,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hub.settings import shape
-from hub.settings.model import Settings
+from hub.settings.model import ApiKeySettings, InternalSettings, PluginSettings, Settings
 from hub.settings.scalars import ambiguity, resolve
 from hub.settings.topic import (
     AllowSettings,
     GlobalHandlers,
     HistorySettings,
     ScheduleSettings,
+    SocketSettings,
     TopicHandlers,
     TopicSettings,
 )
@@ -38,8 +39,8 @@ _HEAD: Final = """\
 # Values may hold ${VARIABLE}, ${VARIABLE:-default} and ${file:/path}; HUB_SECTION__KEY in the environment
 # overrides a key. `hub check` tells what is wrong, with the line and the remedy.
 #
-# An example in comments comes into force when the `# ` before its lines is taken away, and with it the `{}` or
-# `null` of the key above.
+# An example in comments comes into force when the `# ` before its lines is taken away, and with it the `{}`
+# or `null` of the key above.
 """
 _NOTES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("auth", "jwt", "secret"): (
@@ -96,10 +97,14 @@ EXAMPLES: Final[dict[tuple[str, ...], Any]] = {
 
 _ROWS: Final[dict[tuple[str, ...], tuple[type[BaseModel], ...]]] = {
     ("topics",): (TopicSettings, AllowSettings, HistorySettings, TopicHandlers),
+    ("server", "internal"): (InternalSettings,),
+    ("auth", "api_keys"): (ApiKeySettings,),
+    ("plugins",): (PluginSettings,),
+    ("sockets",): (SocketSettings,),
     ("handlers",): (GlobalHandlers,),
     ("schedule",): (ScheduleSettings,),
 }
-"""Models whose options are told below an example, since it does not show them all."""
+"""Models whose options are told below an example."""
 
 
 def example_yaml() -> str:

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from hub.auth.tokens import EXAMPLE_SECRET
+from hub.settings.load import load
+from hub.settings.report import Report
+from hub.settings.rules import Mode, check_rules
+
+SECRET = "7VbWq2nZ0uXj5rTgKc8sLd3hYf6eMa1p"
+
+
+def broken(mode: Mode = "serve", **sections: Any) -> list[str]:
+    """The rules that settings break, over a good secret."""
+    loaded = load(None, {}, overlay={"auth": {"jwt": {"secret": SECRET}}, **sections})
+    report = Report(loaded.problems)
+    check_rules(loaded.verdict, mode, report)
+    return [str(problem) for problem in report.problems]
+
+
+def public(key: Any) -> str:
+    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65_537, 2_048)
+
+
+def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
+    assert broken() == []
+
+
+@pytest.mark.parametrize("url", ["memory://", "redis://h:1/2", "rediss://:pw@h", "redis://"])
+def test_brokers_that_are_known(url: str) -> None:
+    assert broken(broker={"url": url}) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///a.db", "sqlite://", "postgresql://u:p@h/n", "postgres://h/n", "postgresql+asyncpg://h/n"],
+)
+def test_databases_that_are_known(url: str) -> None:
+    assert broken(database={"url": url}) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "sections", "text"),
+    [
+        (
+            "redis",
+            {"broker": {"url": "redis://h"}},
+            "redis:// needs the package `redis`, which is not installed. ",
+        ),
+        ("asyncpg", {"database": {"url": "postgresql://h/n"}}, "postgresql:// needs the package `asyncpg`"),
+    ],
+)
+def test_a_driver_that_is_not_installed_is_named_with_its_extra(
+    package: str, sections: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # Python's own way to say that it is not there.
+    (line,) = broken(**sections)
+    extra = {"redis": "redis", "asyncpg": "postgres"}[package]
+    assert text in line
+    assert line.endswith(f"Install it: pip install 'topichub[{extra}]'. (E131)")
+
+
+def test_passwords_in_urls_are_not_shown() -> None:
+    lines = broken(
+        broker={"url": "reddis://:pass-word@h"}, database={"url": "postgresql://u:pass-word@h:port/n"}
+    )
+    assert len(lines) == 2
+    assert "pass-word" not in "".join(lines)
+
+
+def test_one_broker_links_no_workers_and_another_does() -> None:
+    (line,) = broken(server={"workers": 2})
+    assert "(E150)" in line
+    assert broken(server={"workers": 2}, broker={"url": "redis://h"}) == []
+
+
+def test_two_free_ports_do_not_collide() -> None:
+    assert broken(server={"port": 0, "internal": {"port": 0}}) == []
+
+
+@pytest.mark.parametrize("network", ["*", "10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8"])
+def test_proxies_are_addresses_or_networks(network: str) -> None:
+    assert broken(server={"trusted_proxies": [network]}) == []
+
+
+@pytest.mark.parametrize(
+    "secret", ["x" * 31, "x" * 40, EXAMPLE_SECRET, "your-super-secret-jwt-key-change-me-123"]
+)
+def test_weak_secrets_serve_for_development_or_by_name_only(secret: str) -> None:
+    for mode, insecure, refused in (
+        ("serve", False, True),
+        ("check", False, True),
+        ("dev", False, False),
+        ("serve", True, False),
+    ):
+        auth = {
+            "jwt": {"secret": secret, "insecure_secret": insecure},
+            "api_keys": {"a": {"key": "change-me"}},
+        }
+        lines = broken(mode, auth=auth)  # type: ignore[arg-type]
+        assert [line.rsplit(maxsplit=1)[1] for line in lines] == ["(E160)"] * (2 if refused else 0)
+        assert secret not in "".join(lines)
+
+
+def test_a_hub_for_anonymous_clients_needs_no_secret() -> None:
+    assert broken(auth={"anonymous": True}) == []
+    (line,) = broken(auth={})
+    assert "(E104)" in line
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "make"),
+    [
+        ("ES256", lambda: ec.generate_private_key(ec.SECP256R1())),
+        ("ES384", lambda: ec.generate_private_key(ec.SECP384R1())),
+        ("ES512", lambda: ec.generate_private_key(ec.SECP521R1())),
+    ],
+)
+def test_a_key_on_the_curve_of_its_algorithm_is_fine(algorithm: str, make: Callable[[], Any]) -> None:
+    assert broken(auth={"jwt": {"public_key": public(make()), "algorithms": [algorithm]}}) == []
+
+
+def test_an_rsa_key_serves_all_rsa_algorithms(rsa_key: rsa.RSAPrivateKey) -> None:
+    jwt = {"public_key": public(rsa_key), "algorithms": ["RS256", "RS512"]}
+    assert broken(auth={"jwt": jwt}) == []
+
+
+@pytest.mark.parametrize(
+    ("algorithms", "make"),
+    [
+        (["RS256"], lambda: public(rsa.generate_private_key(65_537, 1_024))),  # noqa: S505 - too small on purpose
+        (["RS256"], lambda: public(ec.generate_private_key(ec.SECP256R1()))),
+        (["ES256"], lambda: public(ec.generate_private_key(ec.SECP384R1()))),
+        (["ES256", "ES384"], lambda: public(ec.generate_private_key(ec.SECP256R1()))),
+        (["ES256"], lambda: public(ed25519.Ed25519PrivateKey.generate())),
+        (["RS256"], lambda: "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
+        (["RS256"], lambda: SECRET),
+    ],
+)
+def test_a_key_that_does_not_fit_is_refused(algorithms: list[str], make: Callable[[], str]) -> None:
+    (line,) = broken(auth={"jwt": {"public_key": make(), "algorithms": algorithms}})
+    assert "auth.jwt.public_key" in line
+    assert "(E161)" in line
+
+
+def test_a_private_key_in_the_place_of_a_public_one_is_refused_unseen(rsa_key: rsa.RSAPrivateKey) -> None:
+    pem = rsa_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    (line,) = broken(auth={"jwt": {"public_key": pem, "algorithms": ["RS256"]}})
+    assert "(E161)" in line
+    assert pem.splitlines()[1] not in line
+
+
+@pytest.mark.parametrize("scope", ["*", "publish", "publish:*", "*:news:{section}", "presence_stats:chat:*"])
+def test_scopes_that_are_known(scope: str) -> None:
+    auth = {"jwt": {"secret": SECRET}, "api_keys": {"a": {"key": "k4vK2mWq8sT1zXyP", "allow": scope}}}
+    assert broken(auth=auth) == []
