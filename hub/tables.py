@@ -3,7 +3,7 @@
 A plugin keeps its tables apart from all others: a base class with a registry and a MetaData of its own, and names that
 begin with the plugin's (`chat_room` in `chat`), so that neither class names nor tables can clash::
 
-    from sqlalchemy import MetaData
+    from sqlalchemy import BigInteger, MetaData
     from sqlalchemy.orm import registry
     from sqlmodel import Field, SQLModel
 

@@ -83,7 +83,7 @@ class Migrator:
             return [
                 Status(name, None, known.head, known.head is None) for name, known in self._histories.items()
             ]
-        async with self._database.connection() as connection:
+        async with self._connected() as connection:
             return await connection.run_sync(self._status)
 
     async def check(self) -> None:
@@ -105,7 +105,7 @@ class Migrator:
         For the tests of whoever writes models, on a migrated database. Raises StoreError for an owner without models
         and for a table that does not carry its owner's name.
         """
-        async with self._database.connection() as connection:
+        async with self._connected() as connection:
             return await connection.run_sync(self._histories[owner].diff, tuple(self._histories))
 
     def _status(self, connection: Connection) -> list[Status]:
@@ -113,12 +113,22 @@ class Migrator:
         return [Status(name, current, head, current == head) for name, current, head in found]
 
     @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        async with self._database.connection() as connection:
+            try:
+                yield connection
+            except (SQLAlchemyError, OSError) as error:
+                raise self._database.unusable(error) from error
+
+    @asynccontextmanager
     async def _alone(self) -> AsyncIterator[AsyncConnection]:
         """The one connection that migrates; the database's peculiarities are put back in the end."""
         url = self._database.url
         prepared = _sqlite if url.kind == "sqlite" else _postgresql
         async with (
-            self._database.connection() as connection,
+            self._connected() as connection,
             only_migrator(connection, url.file, self._wait),
             prepared(connection),
         ):

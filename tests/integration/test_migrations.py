@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import inspect
@@ -77,6 +79,36 @@ async def test_asking_for_the_status_makes_no_sqlite_file(
         Status("chat", None, "0001", ok=False)
     ]
     assert not (tmp_path / "none.db").exists()
+
+
+async def test_account_without_the_right_to_read_or_create_is_told_so(
+    postgres_url: str, make_owner: Callable[..., Owner]
+) -> None:
+    owner, database = make_owner("chat", CREATE_ROOM), Database(postgres_url)
+    role = f"guest_{uuid.uuid4().hex}"
+    await execute(database, f"CREATE ROLE {role} LOGIN PASSWORD 'guest'")
+    url = urlsplit(postgres_url)
+    guest = Database(f"postgresql://{role}:guest@{url.hostname}:{url.port or 5432}{url.path}")
+    with pytest.raises(StoreError, match=r"permission denied for schema public"):
+        await Migrator(guest, [owner]).upgrade()
+    await Migrator(database, [owner]).upgrade()
+    with pytest.raises(
+        StoreError, match=r"cannot be used: .*permission denied for table alembic_version_chat"
+    ):
+        await Migrator(guest, [owner]).check()
+    await guest.close()
+    await execute(database, f"DROP ROLE {role}")
+    await database.close()
+
+
+async def test_sqlite_folder_without_the_right_to_write_is_told(
+    tmp_path: Path, make_owner: Callable[..., Owner]
+) -> None:
+    (tmp_path / "hub.db-migrate.lock").mkdir()
+    database = Database(f"sqlite:///{tmp_path}/hub.db")
+    with pytest.raises(StoreError, match=r"hub\.db-migrate\.lock"):
+        await Migrator(database, [make_owner("chat", CREATE_ROOM)]).upgrade()
+    await database.close()
 
 
 async def test_removed_plugin_blocks_nobody(database: Database, make_owner: Callable[..., Owner]) -> None:
