@@ -44,8 +44,9 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def token(blueprint: Blueprint, user: str, now: float, **claims: Any) -> str:
-    """A token of the blueprint's own secret, good for an hour unless claims say otherwise."""
+    """A token of the blueprint's own secret, good for an hour unless claims say otherwise; a claim None is left out."""
     secret = blueprint.settings.auth.jwt.secret
     if secret is None:
         raise ValueError("this configuration has no shared secret to sign tokens with")
-    return sign({"sub": user, "exp": int(now) + 3_600, **claims}, secret.get_secret_value())
+    given = {"sub": user, "exp": int(now) + 3_600, **claims}
+    return sign({name: value for name, value in given.items() if value is not None}, secret.get_secret_value())

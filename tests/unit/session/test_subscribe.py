@@ -12,9 +12,10 @@ from hub.testing import HubClient, InProcessHub
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
-    "client": {"subscriptions": 3, "recovery_page": 5},
+    "client": {"subscriptions": 3, "recovery_page": 50},
     "topics": {
         "news:{x}": {"allow": ANYONE, "history": {"size": 4, "ttl": "1m"}, "presence": True, "join_leave": True},
+        "long:{x}": {"allow": ANYONE, "history": {"size": 50}},
         "cache:{x}": {"allow": ANYONE, "history": {"size": 1}, "recovery": "cache"},
         "plain:{x}": {"allow": ANYONE},
         "staff:{x}": {"allow": {"subscribe": "role:staff"}},
@@ -131,21 +132,21 @@ async def test_a_cache_topic_gives_its_latest_publication(hub: InProcessHub, ann
 
 
 async def test_publications_during_a_recovery_come_once_and_in_order(hub: InProcessHub, ann: HubClient) -> None:
-    position = await hub.publish("news:1", 1)
+    position = await hub.publish("long:1", 1)
     assert position is not None
     steady = await hub.connect("bob")
-    await steady.subscribe("news:1")
+    await steady.subscribe("long:1")
 
     async def publish() -> None:
         for number in range(2, 40):
-            await hub.publish("news:1", number)
+            await hub.publish("long:1", number)
             await asyncio.sleep(0)
 
     publishing = asyncio.create_task(publish())
     seen: list[int] = []
     while not publishing.done():
         result = await ann.subscribe(
-            "news:1", recover=True, offset=seen[-1] if seen else 1, epoch=position.epoch
+            "long:1", recover=True, offset=seen[-1] if seen else 1, epoch=position.epoch
         )
         assert result.get("recovered"), result
         seen += [found["offset"] for found in result.get("publications", ())]
@@ -153,7 +154,7 @@ async def test_publications_during_a_recovery_come_once_and_in_order(hub: InProc
             push = ann._pushes.pop(0)
             if "pub" in push:
                 seen.append(push["pub"]["offset"])
-        await ann.unsubscribe("news:1")
+        await ann.unsubscribe("long:1")
         while ann._pushes:
             push = ann._pushes.pop(0)
             if "pub" in push:
