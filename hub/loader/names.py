@@ -8,10 +8,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from hub.errors import HubError
 from hub.settings.problem import ConfigCode, Fault, did_you_mean
+
+_LONGEST_SAID: Final = 300
 
 
 class UnresolvedNameError(HubError):
@@ -86,8 +88,8 @@ class Names:
         return Fault(ConfigCode.CANNOT_IMPORT, message, remedy)
 
     def _failing(self, name: str, error: BaseException) -> Fault:
-        last_line = traceback.format_exception_only(error)[-1].strip()
-        message = f"the module `{name}` fails at {self._where(error)}: {last_line}"
+        said = " ".join(traceback.format_exception_only(error)[-1].split())
+        message = f"the module `{name}` fails at {self._where(error)}: {said[:_LONGEST_SAID]}"
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         remedy = f"Install what provides `{missing}`, or mend the import." if missing else "Mend the module."
         return Fault(ConfigCode.CANNOT_IMPORT, message, remedy)

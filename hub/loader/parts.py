@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from hub.loader.declarant import Declarant
+from hub.loader.files import SettingsFiles
 from hub.manifest import Manifest
 from hub.settings import shape
 from hub.settings.problem import ConfigCode, Fault
@@ -25,7 +26,8 @@ def plugin_settings(
 ) -> Any:
     """The plugin's settings object; None when it has no model, or after reporting what is wrong.
 
-    Validators of the model find the folder of the operator's file as `folder` in their context.
+    Validators of the model find the folder of the operator's file as `folder` in their context; files that the settings
+    name (`hub.plugin.FromFile`) are read from there.
     """
     loc = ("plugins", plugin.owner, "settings")
     if manifest.settings is None:
@@ -39,9 +41,11 @@ def plugin_settings(
     model = settings_model(manifest, plugin)
     if model is None or operator.settled(loc):
         return None
-    verdict = judge(model, operator.document, loc, folder=folder)
-    report.include(verdict.problems)
-    return None if verdict.problems else verdict.value
+    files = SettingsFiles(folder)
+    verdict = judge(model, operator.document, loc, folder=folder, read_file=files.read)
+    problems = (*verdict.problems, *files.problems)
+    report.include(problems)
+    return None if problems else verdict.value
 
 
 def settings_model(manifest: Manifest, plugin: Declarant) -> type[BaseModel] | None:
