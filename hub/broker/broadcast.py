@@ -75,6 +75,7 @@ class Bridge:
         self._linger = linger
         self._broadcast = Broadcast(backend=broker)
         self._running = False
+        self._listening = False
         self._broken = False
         self._topics: dict[str, _Topic] = {}
         self._internal = {
@@ -97,7 +98,7 @@ class Bridge:
 
     async def start(self) -> None:
         """Connects. With the broker away it returns all the same, not `ready`, and goes on trying."""
-        await self._broadcast.connect()
+        await self._connect()
         self._running = True
         for topic in self._internal:
             await self.subscribe(topic)
@@ -115,7 +116,7 @@ class Bridge:
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await asyncio.gather(*self._tasks, *pumps, return_exceptions=True)
-                await self._disconnect(self._broadcast)
+                await self._disconnect()
         except TimeoutError:
             logger.warning("the broker did not let go within %s s", STOP_SECONDS)
 
@@ -239,21 +240,27 @@ class Bridge:
         self.rebuilds += 1
         self._broken = True
         self._probe.forget()
-        await self._disconnect(self._broadcast)
+        await self._disconnect()
         self._broadcast = Broadcast(backend=self.broker)
         for entry in list(self._topics.values()):
             async with entry.lock:
                 if self._topics.get(entry.pump.topic) is entry:
                     await entry.pump.stop()
                     await entry.pump.start(self._broadcast)
-        await self._broadcast.connect()
+        await self._connect()
         self._broken = False
         for topic in list(self._topics):
             self._take(topic, Gap("the node had to subscribe anew"))
 
-    async def _disconnect(self, broadcast: Broadcast) -> None:
+    async def _connect(self) -> None:
+        await self._broadcast.connect()
+        self._listening = True
+
+    async def _disconnect(self) -> None:
         try:
-            await broadcast.disconnect()
+            if self._listening:
+                self._listening = False
+                await self._broadcast.disconnect()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -20,8 +20,9 @@ def _redis(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
     try:
         from hub.broker.redis.broker import RedisBroker  # noqa: PLC0415  # its packages are an extra
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] in {"redis", "hiredis"}:
-            raise HubError(f"package {error.name} is missing: pip install 'topichub[redis]'") from None
+        package = (error.name or "").partition(".")[0]
+        if package in {"redis", "hiredis"}:
+            raise HubError(f"package {package} is missing: pip install 'topichub[redis]'") from None
         raise
     return RedisBroker(urls, prefix=prefix, inbox=inbox)
 
