@@ -16,7 +16,7 @@ from hub.loader.compose import compose
 from hub.settings import shape
 from hub.settings.load import Loaded, load
 from hub.settings.model import Settings
-from hub.settings.problem import ConfigCode, ConfigError
+from hub.settings.problem import ConfigCode, ConfigError, Problem
 from hub.settings.topic import ScheduleSettings, TopicSettings
 
 
@@ -64,16 +64,18 @@ VALUES = st.recursive(
 def judged(loaded: Loaded) -> None:
     with contextlib.suppress(ConfigError):
         _ = loaded.settings
-    try:
-        compose(loaded, "serve")
-        return
-    except ConfigError as error:
-        problems = error.problems
-    assert problems
-    for problem in problems:
+    for problem in told(loaded):
         assert ConfigCode(problem.code).sentence
         assert str(problem).isprintable()
         assert problem.message
+
+
+def told(loaded: Loaded) -> tuple[Problem, ...]:
+    try:
+        compose(loaded, "serve")
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

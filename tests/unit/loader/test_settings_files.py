@@ -76,14 +76,15 @@ def test_every_mistake_in_the_file_is_told_at_its_line_and_those_in_hub_yaml_too
         """
     told = refused(tmp_path, "{menu: menu.yaml, tables: many}", menu)
     assert [line.partition(": ")[0] for line in told] == [
-        "hub.yaml:4:39 plugins.menu.settings.tables",
-        "menu.yaml:2:9 dishes.soup.price",
+        "hub.yaml:4:41 plugins.menu.settings.tables",
+        "menu.yaml:2:3 dishes.soup.price",
         "menu.yaml:2:10 dishes.soup.prise",
+        "menu.yaml:3:17 dishes.cake.price",
         "menu.yaml:3:22 dishes.cake.price",
         "menu.yaml:4:1 deserts",
     ]
     assert "Did you mean `price`?" in told[2]
-    assert told[3].endswith("(E103)")
+    assert told[4].endswith("(E103)")
 
 
 def test_a_file_that_is_not_there_is_a_mistake_of_the_line_that_names_it(tmp_path: Path) -> None:
