@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from hub import metrics
@@ -34,12 +34,10 @@ class NodeServices:
         info: ClientInfo | None,
     ) -> Position | None:
         """Publishes as the server."""
-        try:
+        with _broker_told():
             result = await self._node.router.publish(
                 topic, encode(data), tags=tags, idempotency_key=idempotency_key, info=info, trusted=True
             )
-        except BrokerError as error:
-            raise _broker_failed(error) from error
         return result.position
 
     async def submit(
@@ -54,7 +52,7 @@ class NodeServices:
     ) -> Publication:
         """Publishes as an identity."""
         self._node.demand(identity, "publish", topic)
-        try:
+        with _broker_told():
             result = await self._node.router.publish(
                 topic,
                 encode(data),
@@ -63,8 +61,6 @@ class NodeServices:
                 tags=tags,
                 idempotency_key=idempotency_key,
             )
-        except BrokerError as error:
-            raise _broker_failed(error) from error
         at = result.position
         return (
             result.publication if at is None else result.publication.replace(offset=at.offset, epoch=at.epoch)
@@ -72,17 +68,20 @@ class NodeServices:
 
     async def history(self, topic: str, limit: int, since: Position | None, reverse: bool) -> HistoryPage:
         """Reads what is kept."""
-        return await self._node.router.history(topic, HistoryQuery(limit, since, reverse))
+        with _broker_told():
+            return await self._node.router.history(topic, HistoryQuery(limit, since, reverse))
 
     async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
         """Who is subscribed."""
         self._demand_presence(topic)
-        return await self._node.presence.get(topic)
+        with _broker_told():
+            return await self._node.presence.get(topic)
 
     async def presence_stats(self, topic: str) -> PresenceStats:
         """How many are subscribed."""
         self._demand_presence(topic)
-        return await self._node.presence.stats(topic)
+        with _broker_told():
+            return await self._node.presence.stats(topic)
 
     def _demand_presence(self, topic: str) -> None:
         if not self._node.rule(topic)[0].options.presence:
@@ -102,10 +101,8 @@ class NodeServices:
         await self._order(Order("disconnect", user, client, "", code, reason))
 
     async def _order(self, order: Order) -> None:
-        try:
+        with _broker_told():
             await self._node.order(order)
-        except BrokerError as error:
-            raise _broker_failed(error) from error
 
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """Asks the rules; a topic that nothing declares allows nothing."""
@@ -142,5 +139,10 @@ class NodeServices:
         return self._node.clock()
 
 
-def _broker_failed(error: BrokerError) -> ReplyError:
-    return ReplyError(INTERNAL, broker_message(error), temporary=True)
+@contextmanager
+def _broker_told() -> Iterator[None]:
+    """Tells plugins of a broker's failure as they know failures: ReplyError 100, temporary."""
+    try:
+        yield
+    except BrokerError as error:
+        raise ReplyError(INTERNAL, broker_message(error), temporary=True) from error

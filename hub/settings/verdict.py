@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from hub.plugin import FaultyFile, FileReader
 from hub.settings import nodes, shape
 from hub.settings.diagnosis import UNKNOWN, WANTS_TEXT, WANTS_WORD, Diagnosis
 from hub.settings.document import Document
@@ -50,14 +51,20 @@ class Verdict(Generic[ModelT]):
 
 
 def judge(
-    model: type[ModelT], document: Document, under: Path = (), *, folder: FilePath | None = None
+    model: type[ModelT],
+    document: Document,
+    under: Path = (),
+    *,
+    folder: FilePath | None = None,
+    read_file: FileReader | None = None,
 ) -> Verdict[ModelT]:
     """Reads the part of a document that begins at `under` as a model; what is not there counts as empty.
 
     Keys that the model would take no notice of are mistakes, unless it says in its configuration what to do with them.
-    Validators of the model find `folder`, where relative paths start, in their context under that name.
+    Validators of the model find in their context `folder`, where relative paths start, and `read_file`, which reads the
+    files of `hub.plugin.FromFile` and tells by itself what is wrong in them.
     """
-    return _Judge(model, document, under, {"folder": folder or document.folder}).run()
+    return _Judge(model, document, under, {"folder": folder or document.folder, "read_file": read_file}).run()
 
 
 class _Judge(Generic[ModelT]):
@@ -118,7 +125,11 @@ class _Judge(Generic[ModelT]):
     def _take_out(self, errors: list[Any]) -> bool:
         """Reports errors and removes what caused them; false when nothing can be removed."""
         diagnosis = Diagnosis(self._document, self._model, self._under)
-        new = [error for error in errors if not self._is_echo(diagnosis.at(error))]
+        new = [
+            error
+            for error in errors
+            if error["type"] != FaultyFile.KIND and not self._is_echo(diagnosis.at(error))
+        ]
         self._problems += diagnosis.problems(new)
         gone = {self._cause(error) for error in errors}
         if self._under in gone or gone <= self._removed:
