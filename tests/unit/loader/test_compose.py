@@ -52,8 +52,8 @@ def reply_name(blueprint: Blueprint) -> tuple[str, str]:
 
 def test_a_plugin_in_a_folder_is_loaded_by_one_line(composed: Compose, tmp_path: Path) -> None:
     blueprint = composed(IN_FOLDER)
-    assert reply_name(blueprint) == ("greeter:handlers:reply", "hub_plugin_greeter.handlers")
     (plugin,) = blueprint.plugins
+    assert reply_name(blueprint) == ("greeter:handlers:reply", f"{plugin.package}.handlers")
     assert (plugin.name, plugin.folder, plugin.version) == ("greeter", tmp_path / "plugins/greeter", "")
     assert (plugin.routes, plugin.models, plugin.migrations, plugin.pages) == ((), None, None, None)
 
@@ -187,7 +187,8 @@ def test_the_parts_of_a_plugin_are_resolved(composed: Compose, tmp_path: Path) -
     assert plugin is not None
     assert (plugin.version, plugin.description, len(plugin.routes)) == ("2.0.1", "All parts.", 1)
     assert (plugin.settings.size, plugin.settings.name) == (3, "x")
-    assert (plugin.models, sys.modules["hub_plugin_full.tables"].TABLES) == ("hub_plugin_full.tables", 1)
+    assert plugin.models == f"{plugin.package}.tables"
+    assert sys.modules[plugin.models].TABLES == 1
     assert (plugin.migrations, plugin.pages) == (tmp_path / "full/migrations", tmp_path / "full/web")
     table = blueprint.table
     assert table.rpc["sum"].settings is plugin.settings

@@ -24,9 +24,10 @@ def test_all_ways_to_a_sibling_lead_to_one_module(files: Files) -> None:
         }
     )
     package = package_for("polls", folder / "polls")
+    assert package.startswith("hub_plugin_polls")
     module = import_module(f"{package}.handlers")
-    assert module.texts is module.named is module.relative is sys.modules["hub_plugin_polls.texts"]
-    assert module.deep.down is module.down is sys.modules["hub_plugin_polls.deep.down"]
+    assert module.texts is module.named is module.relative is sys.modules[f"{package}.texts"]
+    assert module.deep.down is module.down is sys.modules[f"{package}.deep.down"]
     assert module.polls.texts is module.texts
     assert module.LOW == "hello"
     assert "texts" not in sys.modules
