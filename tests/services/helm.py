@@ -10,7 +10,8 @@ import pytest
 from tests.services.missing import find_program, unavailable
 
 REMEDY = (
-    "install Helm (macOS: brew install helm; with Go: GOBIN=$PWD/.tools/bin go install helm.sh/helm/v4/cmd/helm@v4.3.1), "
+    "install Helm (macOS: brew install helm; with Go: "
+    "GOBIN=$PWD/.tools/bin go install helm.sh/helm/v4/cmd/helm@v4.3.1), "
     "or set HUB_TEST_HELM to its program"
 )
 BUILT_HERE = Path(__file__).parents[2] / ".tools/bin/helm"

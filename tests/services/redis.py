@@ -18,6 +18,7 @@ REMEDY = (
     "or set HUB_TEST_REDIS_URL to a server whose database may be flushed"
 )
 
+
 class RedisServer:
     """A Redis process on a free port, for tests that break it. `url` and `port` stay the same over restarts."""
 
