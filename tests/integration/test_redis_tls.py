@@ -1,0 +1,98 @@
+"""The broker and presence over TLS, which a proxy before a real Redis ends."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hub.broker.factory import make_broker
+from hub.errors import BrokerError
+from hub.model import ClientInfo
+from hub.presence.factory import make_presence
+from tests.contract.bridged import TOPIC, eventually, running
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and its own certificate for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "topichub tests")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass  # either side may go first
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def tls_url(redis_url: str, certificate: Path) -> AsyncIterator[str]:
+    to = urlsplit(redis_url)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward = await asyncio.open_connection(to.hostname, to.port or 6379)
+        await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    yield f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}{to.path}"
+    server.close()
+
+
+async def test_trusted_server_is_used_like_any_other(tls_url: str, certificate: Path) -> None:
+    url = f"{tls_url}?ssl_ca_certs={quote(str(certificate))}"
+    async with running(make_broker(url, prefix="test")) as hub:
+        await hub.bridge.subscribe(TOPIC)
+        await hub.publish(b"x" * 300_000)
+        await eventually(lambda: hub.recorder.raws(TOPIC) == [b"x" * 300_000])
+        assert await hub.raws() == [b"x" * 300_000]
+    presence = make_presence(url, prefix="test", ttl=30)
+    await presence.add(TOPIC, ClientInfo("ann", "c"))
+    assert set(await presence.get(TOPIC)) == {"c"}
+    await presence.stop()
+
+
+async def test_server_with_an_unknown_certificate_is_not_trusted(tls_url: str) -> None:
+    async with running(make_broker(tls_url, prefix="test")) as hub:
+        assert not hub.broker.connected
+        with pytest.raises(BrokerError):
+            await hub.publish(b"1")
+    presence = make_presence(tls_url, prefix="test", ttl=30)
+    with pytest.raises(BrokerError):
+        await presence.add(TOPIC, ClientInfo("ann", "c"))
+    await presence.stop()
