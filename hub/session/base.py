@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from abc import ABC, abstractmethod
@@ -46,6 +47,8 @@ class Held:
     info: ClientInfo
     forced: bool = False
     expires_at: float | None = None
+    joined: bool = False
+    """Whether the topic was told of the client, so that it must be told when it leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Session(ABC):
     __slots__ = (
         "_backlog",
         "_backlog_bytes",
+        "_departing",
         "_making",
         "_working",
         "admitted",
@@ -101,6 +105,7 @@ class Session(ABC):
         self.transport_name = transport_name
         self.outbox = Outbox(transport, wire, node.tick, node.limits.queue_bytes, self.slow)
         self._making: set[str] = set()
+        self._departing: dict[str, asyncio.Task[None]] | None = None
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
         self._working = False
@@ -197,6 +202,9 @@ class Session(ABC):
             raise ReplyError(PERMISSION_DENIED)
         self._making.add(topic)
         try:
+            if self._departing and topic in self._departing:
+                # Presence and leave of the last time must not come after presence and join of this time.
+                await asyncio.shield(self._departing[topic])
             return await self._make(wanted, rule, params)
         finally:
             self._making.discard(topic)
@@ -217,39 +225,50 @@ class Session(ABC):
             latest = rule.options.recovery == "cache"
             outcome = await self.node.router.subscribe(subscription, rule, wanted.since, latest=latest)
         except BaseException:
-            if rule.options.presence:
-                self.node.tasks.spawn(self._depart(topic, held, announce=False), f"depart {self.client}")
+            self._part(topic, held)
             raise
         if self.closed:
             self.node.router.unsubscribe(subscription)
-            self.node.tasks.spawn(self._depart(topic, held, announce=False), f"depart {self.client}")
+            self._part(topic, held)
             raise Disconnect(INTERNAL.number, "the connection is gone")
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
     async def announce_join(self, held: Held) -> None:
         """Tells the topic that the client has joined, where the topic wants it; the client was told before."""
-        if held.rule.options.join_leave and not self.closed:
-            await self.node.router.announce("join", held.subscription.topic, held.info)
+        topic = held.subscription.topic
+        if self.subscriptions.get(topic) is held:
+            held.joined = True
+            if held.rule.options.join_leave:
+                await self.node.router.announce("join", topic, held.info)
 
     def drop(self, topic: str) -> Held | None:
         """Takes a subscription back at once; presence, leave and handlers follow in the background."""
         held = self.subscriptions.pop(topic, None)
         if held is not None:
             self.node.router.unsubscribe(held.subscription)
-            self.node.tasks.spawn(self._depart(topic, held), f"depart {self.client}")
+            self._part(topic, held)
         return held
 
-    async def _depart(self, topic: str, held: Held, *, announce: bool = True) -> None:
+    def _part(self, topic: str, held: Held) -> None:
+        options = held.rule.options
+        if not (options.presence or options.join_leave or held.rule.unsubscribe):
+            return
+        task = self.node.tasks.spawn(self._depart(topic, held), f"depart {self.client}")
+        departing = self._departing = self._departing or {}
+        departing[topic] = task
+        task.add_done_callback(lambda done: departing.pop(topic) if departing.get(topic) is done else None)
+
+    async def _depart(self, topic: str, held: Held) -> None:
         options = held.rule.options
         try:
-            if options.presence and topic not in self.subscriptions:
+            if options.presence:
                 await self.node.presence.remove(topic, held.info.client, held.info.user)
         except BrokerError as error:
             _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
-        if announce:
-            if options.join_leave:
-                await self.node.router.announce("leave", topic, held.info)
+        if options.join_leave and held.joined:
+            await self.node.router.announce("leave", topic, held.info)
+        if held.joined:
             await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
 
     # Publications

@@ -1,0 +1,213 @@
+// One scenario of the published centrifuge client per name; prints one JSON line of what it saw, exits 1 on a fault.
+import { Centrifuge } from "centrifuge";
+import WebSocket from "ws";
+
+const [, , name, url, api, apiKey, token, other] = process.argv;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const once = (emitter, event) =>
+  new Promise((done, fail) => {
+    const timer = setTimeout(() => fail(new Error(`no ${event} within 8 s`)), 8000);
+    emitter.once(event, (ctx) => (clearTimeout(timer), done(ctx)));
+  });
+async function until(condition, what) {
+  for (let tries = 0; tries < 400; tries++) {
+    if (await condition()) return;
+    await sleep(20);
+  }
+  throw new Error(`${what} did not happen within 8 s`);
+}
+const sockets = [];
+class Cuttable extends WebSocket {
+  constructor(...args) {
+    super(...args);
+    sockets.push(this);
+  }
+}
+const make = (options = {}) =>
+  new Centrifuge(url, { websocket: Cuttable, minReconnectDelay: 50, maxReconnectDelay: 200, ...options });
+const cut = () => sockets.forEach((socket) => socket.readyState === 1 && socket.terminate());
+async function publish(topic, data) {
+  const answer = await fetch(`${api}/api/publish`, {
+    method: "POST",
+    headers: { "X-API-Key": apiKey },
+    body: JSON.stringify({ channel: topic, data }),
+  });
+  const body = await answer.json();
+  if (body.error) throw new Error(JSON.stringify(body.error));
+  return body.result;
+}
+
+const scenarios = {
+  async session() {
+    const client = make({ token });
+    const seen = { joins: [], leaves: [], pubs: [] };
+    const connected = once(client, "connected");
+    client.connect();
+    const ctx = await connected;
+    const sub = client.newSubscription("news:1", { joinLeave: true });
+    sub.on("publication", (pub) => seen.pubs.push([pub.data, pub.offset, pub.info?.user]));
+    sub.on("join", (join) => seen.joins.push(join.info.user));
+    sub.on("leave", (leave) => seen.leaves.push(leave.info.user));
+    const subscribed = once(sub, "subscribed");
+    sub.subscribe();
+    const position = await subscribed;
+    await sub.publish({ n: 1 });
+    await client.publish("news:1", { n: 2 });
+    await until(() => seen.pubs.length === 2, "two publications");
+    const presence = await sub.presence();
+    const stats = await sub.presenceStats();
+    const history = await sub.history({ limit: 10 });
+    let rpc = 0;
+    await client.rpc("nope", {}).catch((error) => (rpc = error.code));
+    const second = make({ token: other });
+    const late = second.newSubscription("news:1");
+    const lateSubscribed = once(late, "subscribed");
+    late.subscribe();
+    second.connect();
+    await lateSubscribed;
+    await until(() => seen.joins.includes("bob"), "bob's join");
+    second.disconnect();
+    await until(() => seen.leaves.includes("bob"), "bob's leave");
+    const result = {
+      transport: ctx.transport,
+      client: typeof ctx.client,
+      positioned: position.positioned,
+      recoverable: position.recoverable,
+      pubs: seen.pubs,
+      presence: Object.values(presence.clients).map((info) => info.user),
+      stats,
+      history: history.publications.map((pub) => [pub.data, pub.offset]),
+      rpc,
+      joins: seen.joins,
+    };
+    client.disconnect();
+    return result;
+  },
+
+  async recovery() {
+    const client = make({ token });
+    const sub = client.newSubscription("news:cut");
+    const offsets = [];
+    sub.on("publication", (pub) => offsets.push(pub.offset));
+    const first = once(sub, "subscribed");
+    sub.subscribe();
+    client.connect();
+    await first;
+    for (let n = 1; n <= 3; n++) await publish("news:cut", { n });
+    await until(() => offsets.length === 3, "three publications");
+    const again = once(sub, "subscribed");
+    client.on("connecting", () => {});
+    cut();
+    for (let n = 4; n <= 8; n++) await publish("news:cut", { n });
+    const ctx = await again;
+    await publish("news:cut", { n: 9 });
+    await until(() => offsets.length === 9, "all nine");
+    client.disconnect();
+    return { offsets, recovered: ctx.recovered, wasRecovering: ctx.wasRecovering };
+  },
+
+  async small_history() {
+    const client = make({ token });
+    const sub = client.newSubscription("small:1");
+    const offsets = [];
+    sub.on("publication", (pub) => offsets.push(pub.offset));
+    const first = once(sub, "subscribed");
+    sub.subscribe();
+    client.connect();
+    await first;
+    await publish("small:1", 1);
+    await until(() => offsets.length === 1, "the first");
+    const gone = once(client, "disconnected");
+    client.disconnect();
+    await gone;
+    for (let n = 2; n <= 6; n++) await publish("small:1", n);
+    const again = once(sub, "subscribed");
+    client.connect();
+    const ctx = await again;
+    await publish("small:1", 7);
+    await until(() => offsets.includes(7), "the live one");
+    client.disconnect();
+    return { offsets, recovered: ctx.recovered, wasRecovering: ctx.wasRecovering };
+  },
+
+  async refresh() {
+    let asked = 0;
+    const client = make({ token, getToken: async () => (asked++, other) });
+    let drops = 0;
+    client.on("connecting", (ctx) => (drops += ctx.code > 0 ? 1 : 0));
+    const connected = once(client, "connected");
+    client.connect();
+    await connected;
+    await until(() => asked > 0, "a refresh");
+    await sleep(300);
+    const state = client.state;
+    client.disconnect();
+    return { asked, drops, state };
+  },
+
+  async many() {
+    const outcome = [];
+    for (let round = 0; round < 10; round++) {
+      const client = make({ token });
+      client.connect();
+      client.disconnect();
+    }
+    const client = make({ token });
+    const subs = ["a", "b", "c", "d", "e"].map((letter) => client.newSubscription(`news:${letter}`));
+    const bad = client.newSubscription("forbidden:1");
+    let refused = 0;
+    bad.on("unsubscribed", (ctx) => (refused = ctx.code));
+    bad.subscribe();
+    subs.forEach((sub) => sub.subscribe());
+    client.connect();
+    await Promise.all(subs.map((sub) => sub.ready(5000)));
+    for (let round = 0; round < 10; round++) {
+      subs[0].unsubscribe();
+      subs[0].subscribe();
+    }
+    await subs[0].ready(5000);
+    await until(() => refused > 0, "the refusal");
+    await until(async () => (await client.presenceStats("news:a")).numClients === 1, "one client present");
+    outcome.push(refused, subs.map((sub) => sub.state));
+    subs[0].unsubscribe();
+    await until(async () => (await client.presenceStats("news:a")).numClients === 0, "nobody present");
+    client.disconnect();
+    return outcome;
+  },
+
+  async server_side() {
+    const client = make({ token });
+    const subscribed = once(client, "subscribed");
+    const pubs = [];
+    client.on("publication", (ctx) => pubs.push([ctx.channel, ctx.data]));
+    client.connect();
+    const ctx = await subscribed;
+    await publish("news:server", "hello");
+    await until(() => pubs.length === 1, "the publication");
+    const again = once(client, "subscribed");
+    cut();
+    await publish("news:server", "missed");
+    const second = await again;
+    await until(() => pubs.length === 2, "the missed one");
+    client.disconnect();
+    return { channel: ctx.channel, pubs, recovered: second.recovered };
+  },
+
+  async refused() {
+    const client = make({ token: "garbage" });
+    const gone = once(client, "disconnected");
+    client.connect();
+    const ctx = await gone;
+    return { code: ctx.code, reason: ctx.reason };
+  },
+};
+
+const timer = setTimeout(() => (console.error(`${name} took more than 25 s`), process.exit(1)), 25000);
+try {
+  console.log(JSON.stringify(await scenarios[name]()));
+  clearTimeout(timer);
+  process.exit(0);
+} catch (error) {
+  console.error(error);
+  process.exit(1);
+}

@@ -1,0 +1,93 @@
+"""The published `centrifuge` package, under Node, against a running hub."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.testing import LiveHub
+from tests.services.node import Node
+
+HERE = Path(__file__).parent
+ANYONE = {"subscribe": "anyone", "publish": "anyone"}
+CONFIG = {
+    "client": {"expired_grace": 1},
+    "topics": {
+        "news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True},
+        "small:{x}": {"allow": ANYONE, "history": {"size": 2}},
+        "forbidden:{x}": {"allow": {"subscribe": "nobody"}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LiveHub]:
+    with LiveHub(CONFIG) as hub:
+        yield hub
+
+
+def run(node: Node, hub: LiveHub, name: str, token: str = "", other: str = "") -> Any:
+    """Runs one scenario; `token` and `other` are what its clients connect with."""
+    node.install(HERE)
+    done = subprocess.run(
+        [node.path, HERE / "scenarios.mjs", name, f"{hub.ws_url}/connection/websocket", hub.url, hub.api_key, token, other],
+        capture_output=True,
+        text=True,
+        timeout=28,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(120)
+def test_a_whole_session_works(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "session", hub.token("ann"), hub.token("bob"))
+    assert seen == {
+        "transport": "websocket",
+        "client": "string",
+        "positioned": True,
+        "recoverable": True,
+        "pubs": [[{"n": 1}, 1, "ann"], [{"n": 2}, 2, "ann"]],
+        "presence": ["ann"],
+        "stats": {"numClients": 1, "numUsers": 1},
+        "history": [[{"n": 1}, 1], [{"n": 2}, 2]],
+        "rpc": 108,
+        "joins": ["ann", "bob"],
+    }
+
+
+def test_a_cut_client_gets_all_it_missed_once_and_in_order(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "recovery", hub.token("ann"))
+    assert seen == {"offsets": [1, 2, 3, 4, 5, 6, 7, 8, 9], "recovered": True, "wasRecovering": True}
+
+
+def test_a_client_that_missed_more_than_is_kept_is_told(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "small_history", hub.token("ann"))
+    assert seen == {"offsets": [1, 7], "recovered": False, "wasRecovering": True}
+
+
+def test_a_token_is_refreshed_without_a_drop(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "refresh", hub.token("ann", exp=int(time.time()) + 3), hub.token("ann"))
+    assert seen == {"asked": 1, "drops": 0, "state": "connected"}
+
+
+def test_many_subscriptions_do_not_touch_one_another(node: Node, hub: LiveHub) -> None:
+    assert run(node, hub, "many", hub.token("ann")) == [103, ["subscribed"] * 5]
+
+
+def test_server_side_subscriptions_recover(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "server_side", hub.token("ann", channels=["news:server"]))
+    assert seen["channel"] == "news:server"
+    assert seen["pubs"] == [["news:server", "hello"], ["news:server", "missed"]]
+    assert seen["recovered"] is True
+
+
+def test_a_bad_token_ends_for_good(node: Node, hub: LiveHub) -> None:
+    assert run(node, hub, "refused") == {"code": 3500, "reason": "invalid token"}
