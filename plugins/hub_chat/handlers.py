@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -36,8 +37,13 @@ async def say(ctx: Context[ChatSettings], pub: Publication) -> Publication:
     room = ctx.params["room"]
     rooms.topic_of(room)
     draft = messages.draft_of(pub)
-    message = await messages.store(ctx, room, draft, draft.nonce or pub.key[:100])
+    message = await messages.store(ctx, room, draft, draft.nonce or _nonce_of(pub.key))
     return pub.replace(data=message.shown(), key=f"chat:{message.id}")
+
+
+def _nonce_of(key: str) -> str:
+    """An idempotency key as a nonce: it may be long, and is nobody else's business."""
+    return sha256(key.encode()).hexdigest() if key else ""
 
 
 async def watch_typing(ctx: Context[ChatSettings]) -> None:

@@ -110,13 +110,16 @@ async def store(ctx: Context[ChatSettings], room: str, draft: Draft, nonce: str)
     raise RuntimeError(f"a message to {room} could not be stored in {_ATTEMPTS} attempts")
 
 
-async def send(ctx: Context[ChatSettings], room: str, draft: Draft) -> dict[str, Any]:
+async def send(
+    ctx: Context[ChatSettings], room: str, draft: Draft, idempotency_key: str = ""
+) -> dict[str, Any]:
     """Publishes as the acting user, through the room's rules and handlers, and returns the message as it was sent.
 
-    The message is stored by the topic's own handler, as one that came over a socket is.
+    The message is stored by the topic's own handler, as one that came over a socket is. The idempotency key takes the
+    place of a nonce where the draft has none.
     """
     said = {"text": draft.text} if draft.nonce is None else {"text": draft.text, "nonce": draft.nonce}
-    pub = await ctx.submit(rooms.topic_of(room), said)
+    pub = await ctx.submit(rooms.topic_of(room), said, idempotency_key=idempotency_key)
     message: dict[str, Any] = pub.data
     return message
 

@@ -42,7 +42,8 @@ async def list_messages(request: Request) -> Response:
 async def send_message(request: Request) -> Response:
     """Publishes in a room, and answers with the message."""
     draft = validated(Draft, await request.body())
-    message = await messages.send(context(request), request.path_params["room"], draft)
+    key = request.headers.get("idempotency-key", "")
+    message = await messages.send(context(request), request.path_params["room"], draft, key)
     return JSONResponse(message, 201)
 
 
