@@ -94,6 +94,7 @@ class LiveHub:
         self._loop = asyncio.get_running_loop()
         self.hub = Hub(self.blueprint, migrate=True)
         listener = socket.create_server(("127.0.0.1", self.port))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `hub.serving.listen` does
         self.port = listener.getsockname()[1]
         server = make_server(create_app(self.hub, dev_page=self._dev_page), self.hub)
         self._stop = lambda: setattr(server, "should_exit", True)
