@@ -129,7 +129,7 @@ class TopicApi:
             asked.topic,
             raw,
             by=Call(identity=identity),
-            info=None if caller.key else ClientInfo(identity.user, "", identity.info),
+            info=None if identity.anonymous else ClientInfo(identity.user, "", identity.info),
             idempotency_key=key,
         )
         at = result.position
@@ -167,12 +167,16 @@ class TopicApi:
 
 
 def _json(answer: Any) -> Response:
-    return Response(encode(answer), 200, NO_STORE, "application/json")
+    # The line break is for the terminal that curl runs in.
+    return Response(encode(answer) + b"\n", 200, NO_STORE, "application/json")
 
 
 def _refuse(told: Refusal, topic: str, headers: dict[str, str] | None = None) -> Response:
     return Response(
-        told.body(topic), told.status, {**NO_STORE, **told.headers, **(headers or {})}, "application/json"
+        told.body(topic) + b"\n",
+        told.status,
+        {**NO_STORE, **told.headers, **(headers or {})},
+        "application/json",
     )
 
 

@@ -213,6 +213,12 @@ def test_pages_of_other_origins_are_refused_and_allowed_ones_may_read(hub: LiveH
         assert "access-control-allow-origin" not in reader.headers
 
 
+def test_a_page_may_ask_before_it_sends_headers_of_its_own(hub: LiveHub) -> None:
+    response = httpx2.options(f"{hub.url}/sse/plain:a", headers={"Origin": "https://app.example"})
+    assert (response.status_code, response.headers["access-control-allow-methods"]) == (204, "GET, OPTIONS")
+    assert "Last-Event-ID" in response.headers["access-control-allow-headers"]
+
+
 def test_a_client_that_goes_is_forgotten_at_once(hub: LiveHub) -> None:
     with EventReader(hub, "news:gone").opened():
         assert sessions(hub) == 1
