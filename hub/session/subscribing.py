@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hub import metrics
+from hub.auth.tokens import SubscriptionGrant
 from hub.errors import (
     BAD_FRAME,
     BAD_REQUEST,
@@ -16,7 +17,13 @@ from hub.errors import (
     ReplyError,
 )
 from hub.model import Position
-from hub.protocol.commands import RefreshResult, SubRefreshRequest, SubscribeRequest, SubscribeResult, UnsubscribeRequest
+from hub.protocol.commands import (
+    RefreshResult,
+    SubRefreshRequest,
+    SubscribeRequest,
+    SubscribeResult,
+    UnsubscribeRequest,
+)
 from hub.protocol.json_codec import raw_or_unset, wire_publications
 from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
@@ -62,7 +69,12 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     if request.token:
         grant = _granted(session, topic, request.token)
         wanted = Wanted(
-            topic, since=since, granted=True, chan_info=grant.info, data=grant.data, expires_at=grant.expires_at
+            topic,
+            since=since,
+            granted=True,
+            chan_info=grant.info,
+            data=grant.data,
+            expires_at=grant.expires_at,
         )
     established = await session.establish(wanted)
     if request.flag & REJECT_UNRECOVERED and since is not None and not established.outcome.recovered:
@@ -74,13 +86,15 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     await session.announce_join(established.held)
 
 
-def _granted(session: ClientSession, topic: str, token: str):  # type: ignore[no-untyped-def]
+def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
     verifier = session.node.verifier
     if verifier is None:
         raise ReplyError(PERMISSION_DENIED)
     session.node.rule(topic)
     try:
-        return verifier.verify_subscription(token, topic=topic, user=session.identity.user, client=session.client)
+        return verifier.verify_subscription(
+            token, topic=topic, user=session.identity.user, client=session.client
+        )
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
