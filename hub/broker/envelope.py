@@ -6,7 +6,7 @@ In front of a body that travels stands one line more, `offset:epoch`, empty with
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -30,6 +30,7 @@ class _Head(msgspec.Struct, omit_defaults=True):
     time: int = msgspec.field(default=0, name="t")
     info: _Info | None = msgspec.field(default=None, name="i")
     tags: dict[str, str] | None = msgspec.field(default=None, name="g")
+    kind: Literal["pub", "join", "leave"] = msgspec.field(default="pub", name="k")
 
 
 _encoder = msgspec.json.Encoder()
@@ -43,6 +44,7 @@ def encode_body(publication: Publication) -> bytes:
         publication.time,
         _Info(info.user, info.client, info.conn_info, info.chan_info) if info is not None else None,
         dict(publication.tags) if publication.tags is not None else None,
+        publication.kind,
     )
     return b"".join((_FORM, _encoder.encode(head), b"\n", publication.raw))
 
@@ -65,6 +67,7 @@ def decode_body(topic: str, body: bytes, position: Position | None) -> Publicati
         ClientInfo(info.user, info.client, info.conn_info, info.chan_info) if info is not None else None,
         head.tags,
         head.time,
+        head.kind,
     )
 
 
