@@ -68,8 +68,12 @@ class Hub:
         self.database = Database(settings.database.url)
         self.migrator = Migrator(self.database, owners(blueprint))
         self.broker = make_broker(settings.broker.url[0], prefix=settings.broker.prefix)
-        self.presence = make_presence(settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT)
-        self.router = Router(blueprint.table, self.tick, self.tasks, recovery_limit=settings.client.recovery_page)
+        self.presence = make_presence(
+            settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT
+        )
+        self.router = Router(
+            blueprint.table, self.tick, self.tasks, recovery_limit=settings.client.recovery_page
+        )
         self.node = Node(
             table=blueprint.table,
             router=self.router,
@@ -135,7 +139,7 @@ class Hub:
         ):
             try:
                 await stop()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the other parts must be stopped all the same
                 _log.exception("the %s could not be stopped cleanly", name)
 
     async def _stop_clock(self) -> None:
@@ -148,7 +152,7 @@ class Hub:
             metrics.BROKER_UP.set(self.bridge.ready)
             try:
                 await self.node.keep_presence()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - tried again at the next beat
                 _log.warning("presence could not be renewed: %s", error)
 
     async def check_database(self) -> None:
@@ -237,7 +241,9 @@ def internal_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
 
 
 def _api_keys(settings: Settings) -> ApiKeys:
-    return ApiKeys({name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()})
+    return ApiKeys(
+        {name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()}
+    )
 
 
 def _checks(hub: Hub) -> dict[str, Callable[[], object]]:

@@ -35,9 +35,15 @@ class Code:
 
 
 INTERNAL = Code(
-    100, "internal", "internal server error", "The hub or its broker failed; the same command may work later.", True
+    100,
+    "internal",
+    "internal server error",
+    "The hub or its broker failed; the same command may work later.",
+    True,
 )
-UNAUTHORIZED = Code(101, "unauthorized", "unauthorized", "The command needs a token or an API key that was not given.")
+UNAUTHORIZED = Code(
+    101, "unauthorized", "unauthorized", "The command needs a token or an API key that was not given."
+)
 UNKNOWN_TOPIC = Code(
     102, "unknown_topic", "unknown channel", "No pattern in the configuration matches the topic's name."
 )
@@ -46,16 +52,32 @@ PERMISSION_DENIED = Code(
 )
 METHOD_NOT_FOUND = Code(104, "method_not_found", "method not found", "The API has no method of this name.")
 ALREADY_SUBSCRIBED = Code(
-    105, "already_subscribed", "already subscribed", "This session holds, or is just making, that subscription."
+    105,
+    "already_subscribed",
+    "already subscribed",
+    "This session holds, or is just making, that subscription.",
 )
-LIMIT_EXCEEDED = Code(106, "limit_exceeded", "limit exceeded", "The session holds as many subscriptions as allowed.")
-BAD_REQUEST = Code(107, "bad_request", "bad request", "A field is missing, of a wrong type, or out of its bounds.")
-NOT_AVAILABLE = Code(108, "not_available", "not available", "The feature is switched off for this topic or method.")
-TOKEN_EXPIRED = Code(109, "token_expired", "token expired", "The token's `exp` has passed; bring a fresh one.")
+LIMIT_EXCEEDED = Code(
+    106, "limit_exceeded", "limit exceeded", "The session holds as many subscriptions as allowed."
+)
+BAD_REQUEST = Code(
+    107, "bad_request", "bad request", "A field is missing, of a wrong type, or out of its bounds."
+)
+NOT_AVAILABLE = Code(
+    108, "not_available", "not available", "The feature is switched off for this topic or method."
+)
+TOKEN_EXPIRED = Code(
+    109, "token_expired", "token expired", "The token's `exp` has passed; bring a fresh one."
+)
 EXPIRED = Code(110, "expired", "expired", "The identity expired without a token being involved.")
-TOO_MANY_REQUESTS = Code(111, "too_many_requests", "too many requests", "A rate limit was reached; slow down.", True)
+TOO_MANY_REQUESTS = Code(
+    111, "too_many_requests", "too many requests", "A rate limit was reached; slow down.", True
+)
 UNRECOVERABLE = Code(
-    112, "unrecoverable_position", "unrecoverable position", "History no longer reaches back to that position."
+    112,
+    "unrecoverable_position",
+    "unrecoverable position",
+    "History no longer reaches back to that position.",
 )
 CONFLICT = Code(113, "conflict", "conflict", "Another call of the same kind is under way.", True)
 
@@ -78,33 +100,56 @@ REPLY_CODES = (
 
 SHUTDOWN = Code(3001, "shutdown", "shutdown", "The node stops; connect again and reach another.")
 SERVER_ERROR = Code(3004, "server_error", "internal server error", "The session met a fault in the hub.")
-CONNECTION_EXPIRED = Code(3005, "connection_expired", "connection expired", "The token ran out and was not refreshed.")
+CONNECTION_EXPIRED = Code(
+    3005, "connection_expired", "connection expired", "The token ran out and was not refreshed."
+)
 SUBSCRIPTION_EXPIRED = Code(
-    3006, "subscription_expired", "subscription expired", "A server-side subscription ran out and was not refreshed."
+    3006,
+    "subscription_expired",
+    "subscription expired",
+    "A server-side subscription ran out and was not refreshed.",
 )
 SLOW = Code(3008, "slow", "slow", "More bytes waited for this client than its limit allows.")
 WRITE_ERROR = Code(3009, "write_error", "write error", "The client's connection took no more bytes.")
 INSUFFICIENT_STATE = Code(
-    3010, "insufficient_state", "insufficient state", "Publications were missed; connect again and recover them."
+    3010,
+    "insufficient_state",
+    "insufficient state",
+    "Publications were missed; connect again and recover them.",
 )
-FORCE_RECONNECT = Code(3011, "force_reconnect", "force reconnect", "The server asks the client to connect anew.")
+FORCE_RECONNECT = Code(
+    3011, "force_reconnect", "force reconnect", "The server asks the client to connect anew."
+)
 NO_PONG = Code(3012, "no_pong", "no pong", "The client did not answer a ping in time.")
-TOO_MANY_COMMANDS = Code(3013, "too_many_requests", "too many requests", "The client kept on over its command rate.")
+TOO_MANY_COMMANDS = Code(
+    3013, "too_many_requests", "too many requests", "The client kept on over its command rate."
+)
 STATE_INVALIDATED = Code(
     3014, "state_invalidated", "state invalidated", "Forget token and positions, then connect again."
 )
 INVALID_TOKEN = Code(3500, "invalid_token", "invalid token", "The token cannot be verified.")
-BAD_FRAME = Code(3501, "bad_request", "bad request", "The frame, or the order of commands, breaks the protocol.")
+BAD_FRAME = Code(
+    3501, "bad_request", "bad request", "The frame, or the order of commands, breaks the protocol."
+)
 STALE = Code(3502, "stale", "stale", "No connect command came in time.")
-FORCE_DISCONNECT = Code(3503, "force_disconnect", "force disconnect", "The server ended the session on purpose.")
+FORCE_DISCONNECT = Code(
+    3503, "force_disconnect", "force disconnect", "The server ended the session on purpose."
+)
 CONNECTION_LIMIT = Code(3504, "connection_limit", "connection limit", "No more connections are admitted.")
-TOPIC_LIMIT = Code(3505, "topic_limit", "channel limit", "The token asks for more subscriptions than allowed.")
+TOPIC_LIMIT = Code(
+    3505, "topic_limit", "channel limit", "The token asks for more subscriptions than allowed."
+)
 INAPPROPRIATE_PROTOCOL = Code(
-    3506, "inappropriate_protocol", "inappropriate protocol", "The payload cannot be said in the client's encoding."
+    3506,
+    "inappropriate_protocol",
+    "inappropriate protocol",
+    "The payload cannot be said in the client's encoding.",
 )
 ACCESS_DENIED = Code(3507, "permission_denied", "permission denied", "The identity may not connect.")
 METHOD_OFF = Code(3508, "not_available", "not available", "No handler takes what the client sent.")
-TOO_MANY_ERRORS = Code(3509, "too_many_errors", "too many errors", "The client kept sending commands that fail.")
+TOO_MANY_ERRORS = Code(
+    3509, "too_many_errors", "too many errors", "The client kept sending commands that fail."
+)
 
 DISCONNECT_CODES = (
     SHUTDOWN,
@@ -130,12 +175,20 @@ DISCONNECT_CODES = (
     TOO_MANY_ERRORS,
 )
 
-UNSUBSCRIBED = Code(2000, "server_unsubscribe", "server unsubscribe", "The server took the subscription away.")
+UNSUBSCRIBED = Code(
+    2000, "server_unsubscribe", "server unsubscribe", "The server took the subscription away."
+)
 UNSUBSCRIBE_INSUFFICIENT = Code(
-    2500, "insufficient_state", "insufficient state", "Publications were missed; subscribe again and recover them."
+    2500,
+    "insufficient_state",
+    "insufficient state",
+    "Publications were missed; subscribe again and recover them.",
 )
 UNSUBSCRIBE_EXPIRED = Code(
-    2501, "subscription_expired", "subscription expired", "The subscription's token ran out and was not refreshed."
+    2501,
+    "subscription_expired",
+    "subscription expired",
+    "The subscription's token ran out and was not refreshed.",
 )
 UNSUBSCRIBE_INVALIDATED = Code(
     2502, "state_invalidated", "state invalidated", "Forget token and position, then subscribe again."
@@ -143,10 +196,18 @@ UNSUBSCRIBE_INVALIDATED = Code(
 
 UNSUBSCRIBE_CODES = (UNSUBSCRIBED, UNSUBSCRIBE_INSUFFICIENT, UNSUBSCRIBE_EXPIRED, UNSUBSCRIBE_INVALIDATED)
 
-SOCKET_BAD_TOKEN = Code(4001, "socket_bad_token", "invalid token", "The plain socket's token is missing or bad.")
-SOCKET_NOT_ALLOWED = Code(4003, "socket_not_allowed", "permission denied", "The topic does not admit this identity.")
-SOCKET_UNKNOWN_TOPIC = Code(4004, "socket_unknown_topic", "unknown topic", "No pattern matches the topic's name.")
-SOCKET_TOO_SLOW = Code(4008, "socket_too_slow", "slow", "More bytes waited for this socket than its limit allows.")
+SOCKET_BAD_TOKEN = Code(
+    4001, "socket_bad_token", "invalid token", "The plain socket's token is missing or bad."
+)
+SOCKET_NOT_ALLOWED = Code(
+    4003, "socket_not_allowed", "permission denied", "The topic does not admit this identity."
+)
+SOCKET_UNKNOWN_TOPIC = Code(
+    4004, "socket_unknown_topic", "unknown topic", "No pattern matches the topic's name."
+)
+SOCKET_TOO_SLOW = Code(
+    4008, "socket_too_slow", "slow", "More bytes waited for this socket than its limit allows."
+)
 SOCKET_LIMIT = Code(4009, "socket_limit", "limit exceeded", "A limit of the plain socket was reached.")
 
 SOCKET_CODES = (SOCKET_BAD_TOKEN, SOCKET_NOT_ALLOWED, SOCKET_UNKNOWN_TOPIC, SOCKET_TOO_SLOW, SOCKET_LIMIT)
@@ -171,7 +232,7 @@ class ReplyError(HubError):
 
 
 class InvalidPayload(ReplyError):
-    """Refuses a payload that breaks its topic's schema; `pointer` is the JSON pointer of the place, "" for the whole."""
+    """Refuses a payload that breaks its topic's schema; `pointer` is the JSON pointer of the place, "" for all."""
 
     def __init__(self, message: str, pointer: str = "") -> None:
         self.pointer = pointer

@@ -102,9 +102,13 @@ class HandlerTable:
         except (ReplyError, Disconnect):
             raise
         except TimeoutError:
-            handler.log.error("handler %s took longer than %.1f s on %s", handler.name, handler.timeout, call.topic)
+            handler.log.error(  # noqa: TRY400 - the traceback would show the hub, not the handler
+                "handler %s took longer than %.1f s on %s", handler.name, handler.timeout, call.topic
+            )
         except Exception:
-            handler.log.exception("handler %s failed on %s", handler.name, call.topic or call.method or "the hub")
+            handler.log.exception(
+                "handler %s failed on %s", handler.name, call.topic or call.method or "the hub"
+            )
         metrics.HANDLER_ERRORS.labels(handler.plugin or "operator", handler.name).inc()
         raise ReplyError(INTERNAL)
 
@@ -118,4 +122,6 @@ class HandlerTable:
             try:
                 await self.run(handler, call)
             except (ReplyError, Disconnect) as refusal:
-                handler.log.warning("handler %s refused with %s, which changes nothing here", handler.name, refusal)
+                handler.log.warning(
+                    "handler %s refused with %s, which changes nothing here", handler.name, refusal
+                )

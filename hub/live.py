@@ -165,17 +165,18 @@ class LiveTopic:
 
 
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
-    if len(publications) == 1:
-        return [wire.join([wire.publication(topic, publications[0])])]
     units: list[Unit] = []
     pieces: list[bytes] = []
     size = 0
     for publication in publications:
         piece = wire.publication(topic, publication)
+        if piece is None:
+            continue
         if pieces and size + len(piece) > MAX_JOINED:
             units.append(wire.join(pieces))
             pieces, size = [], 0
         pieces.append(piece)
         size += len(piece)
-    units.append(wire.join(pieces))
+    if pieces:
+        units.append(wire.join(pieces))
     return units

@@ -15,23 +15,43 @@ SUBSCRIPTIONS = Gauge("hub_subscriptions", "Subscriptions held on this node.", r
 TOPICS = Gauge("hub_topics", "Topics with subscribers on this node.", registry=REGISTRY)
 CONNECTS = Counter("hub_connects", "Sessions opened.", ["transport"], registry=REGISTRY)
 DISCONNECTS = Counter("hub_disconnects", "Sessions ended by the hub, by code.", ["code"], registry=REGISTRY)
-UNSUBSCRIBES = Counter("hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY)
+UNSUBSCRIBES = Counter(
+    "hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY
+)
 COMMANDS = Counter("hub_commands", "Client commands handled, by method.", ["method"], registry=REGISTRY)
 REPLY_ERRORS = Counter(
-    "hub_reply_errors", "Commands answered with an error, by method and code.", ["method", "code"], registry=REGISTRY
+    "hub_reply_errors",
+    "Commands answered with an error, by method and code.",
+    ["method", "code"],
+    registry=REGISTRY,
 )
 PUBLICATIONS = Counter("hub_publications", "Publications accepted on this node.", registry=REGISTRY)
 DELIVERIES = Counter("hub_deliveries", "Publications handed to subscribers of this node.", registry=REGISTRY)
 DROPPED = Counter(
-    "hub_dropped_publications", "Publications not sent to a subscriber, by reason.", ["reason"], registry=REGISTRY
+    "hub_dropped_publications",
+    "Publications not sent to a subscriber, by reason.",
+    ["reason"],
+    registry=REGISTRY,
 )
-RECOVERIES = Counter("hub_recoveries", "Resubscribes with a position, by outcome.", ["recovered"], registry=REGISTRY)
-GAPS = Counter("hub_gaps", "Topics on which publications may have been missed, by outcome.", ["outcome"], registry=REGISTRY)
+RECOVERIES = Counter(
+    "hub_recoveries", "Resubscribes with a position, by outcome.", ["recovered"], registry=REGISTRY
+)
+GAPS = Counter(
+    "hub_gaps",
+    "Topics on which publications may have been missed, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 HANDLER_ERRORS = Counter(
-    "hub_handler_errors", "Handler calls that failed or took too long.", ["plugin", "handler"], registry=REGISTRY
+    "hub_handler_errors",
+    "Handler calls that failed or took too long.",
+    ["plugin", "handler"],
+    registry=REGISTRY,
 )
 BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
-REQUESTS = Counter("hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY)
+REQUESTS = Counter(
+    "hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY
+)
 PUBLISH_SECONDS = Histogram(
     "hub_publish_duration_seconds",
     "Time from a publish command to the broker's acknowledgement.",
@@ -49,7 +69,8 @@ def exposition() -> bytes:
 def total(metric: Counter | Gauge) -> float:
     """The sum of a metric over all its labels."""
     return sum(
-        sample.value for family in metric.collect() for sample in family.samples if not sample.name.endswith("_created")
+        sample.value
+        for family in metric.collect()
+        for sample in family.samples
+        if not sample.name.endswith("_created")
     )
-
-

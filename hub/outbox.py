@@ -25,8 +25,8 @@ class Wire(Protocol):
     One object per kind, shared by all its sessions: the router encodes once for each wire, not for each subscriber.
     """
 
-    def publication(self, topic: str, publication: Publication) -> bytes:
-        """One publication as a piece."""
+    def publication(self, topic: str, publication: Publication) -> bytes | None:
+        """One publication as a piece; None when this kind of client is told nothing of it."""
 
     def join(self, pieces: list[bytes]) -> Unit:
         """Several pieces as what the transport writes at once."""
@@ -85,7 +85,12 @@ class Outbox:
     __slots__ = ("_pieces", "_tick", "closed", "limit", "on_slow", "transport", "wire")
 
     def __init__(
-        self, transport: Transport, wire: Wire, tick: Tick, limit: int, on_slow: Callable[[], None] | None = None
+        self,
+        transport: Transport,
+        wire: Wire,
+        tick: Tick,
+        limit: int,
+        on_slow: Callable[[], None] | None = None,
     ) -> None:
         """`limit` is in bytes; `on_slow` is called when more than that waits."""
         self.transport = transport
@@ -117,8 +122,7 @@ class Outbox:
         if self.closed:
             return
         transport = self.transport
-        if unit:
-            transport.write(unit)
+        transport.write(unit)
         if transport.buffered() > self.limit and self.on_slow is not None:
             self.on_slow()
 

@@ -21,7 +21,9 @@ class Recovered:
     publications: list[Publication]
 
 
-def merge(since: Position, page: HistoryPage, meanwhile: Sequence[Publication], live: Position, limit: int) -> Recovered:
+def merge(
+    since: Position, page: HistoryPage, meanwhile: Sequence[Publication], live: Position, limit: int
+) -> Recovered:
     """Fills the way from `since` to `live`, the place from which the node delivers to everybody.
 
     `page` holds kept publications after `since`, `meanwhile` what the node delivered while the page was read. Both may

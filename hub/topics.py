@@ -22,7 +22,9 @@ from hub.errors import TopicError
 T = TypeVar("T")
 MAX_TOPIC_BYTES: Final = 255
 _CACHE_SIZE: Final = 16_384
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_FORBIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _CAPTURE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:rest)?\}")
 
 
@@ -37,7 +39,9 @@ def check_topic(name: str) -> str:
             return name
     found = _FORBIDDEN.search(name)
     if found:
-        raise TopicError(f"a topic's name must not hold U+{ord(found.group()):04X} (at character {found.start() + 1})")
+        raise TopicError(
+            f"a topic's name must not hold U+{ord(found.group()):04X} (at character {found.start() + 1})"
+        )
     size = len(name.encode())
     if size > MAX_TOPIC_BYTES:
         raise TopicError(f"a topic's name has at most {MAX_TOPIC_BYTES} bytes, this one has {size}")

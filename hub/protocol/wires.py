@@ -30,21 +30,21 @@ class JsonText(JsonFrames):
 class PlainText:
     """A plain socket through an ASGI server: the payload of a publication is the text of a frame."""
 
-    def publication(self, topic: str, publication: Publication) -> bytes:
-        """The payload as text; nothing for joins and leaves, of which plain sockets know nothing."""
-        return publication.text.encode() if publication.kind == "pub" else b""
+    def publication(self, topic: str, publication: Publication) -> bytes | None:
+        """The payload as text; None for joins and leaves, of which plain sockets know nothing."""
+        return publication.text.encode() if publication.kind == "pub" else None
 
     def join(self, pieces: list[bytes]) -> tuple[bytes, ...]:
         """The texts of several frames."""
-        return tuple(piece for piece in pieces if piece)
+        return tuple(pieces)
 
 
 class PlainFrames:
     """A plain socket written directly."""
 
-    def publication(self, topic: str, publication: Publication) -> bytes:
-        """A whole frame with the payload as text."""
-        return text_frame(publication.text.encode()) if publication.kind == "pub" else b""
+    def publication(self, topic: str, publication: Publication) -> bytes | None:
+        """A whole frame with the payload as text; None for joins and leaves."""
+        return text_frame(publication.text.encode()) if publication.kind == "pub" else None
 
     def join(self, pieces: list[bytes]) -> bytes:
         """Several frames behind one another."""
@@ -54,10 +54,10 @@ class PlainFrames:
 class EventStream:
     """Server-sent events: `id` carries the position, so that a browser's Last-Event-ID can bring it back."""
 
-    def publication(self, topic: str, publication: Publication) -> bytes:
-        """One event; nothing for joins and leaves."""
+    def publication(self, topic: str, publication: Publication) -> bytes | None:
+        """One event; None for joins and leaves."""
         if publication.kind != "pub":
-            return b""
+            return None
         text = publication.text.replace("\r\n", "\n").replace("\r", "\n").encode()
         data = b"\n".join(b"data: " + line for line in text.split(b"\n"))
         if not publication.offset:

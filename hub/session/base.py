@@ -147,7 +147,7 @@ class Session(ABC):
                     self.outbox.transport.pause_reading(False)
         except Disconnect as disconnect:
             self.end(disconnect.code, disconnect.reason)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it ends this session and no other
             _log.exception("a frame of session %s failed", self.client)
             self.end(SERVER_ERROR.number, SERVER_ERROR.message)
         finally:
@@ -325,5 +325,3 @@ class Session(ABC):
             await self._depart(topic, subscription)
         if self.admitted:
             await self.node.table.run_quietly(self.node.table.disconnect, self.call())
-
-

@@ -239,7 +239,10 @@ class ClientSession(Session):
             subscribe_push(
                 topic,
                 SubscribeResult(
-                    recoverable=positioned, positioned=positioned, epoch=position.epoch, offset=position.offset
+                    recoverable=positioned,
+                    positioned=positioned,
+                    epoch=position.epoch,
+                    offset=position.offset,
                 ),
             )
         )

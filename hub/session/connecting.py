@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET
 
 from hub.errors import (
@@ -141,8 +142,6 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
 
 
 def _decoded(raw: bytes) -> object:
-    import msgspec
-
     try:
         return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:

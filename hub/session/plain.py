@@ -1,4 +1,4 @@
-"""A session of somebody who speaks no protocol: one topic, frames or events that are payloads, errors that are closes."""
+"""A session that speaks no protocol: one topic, frames or events that are payloads, errors that are closes."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ def payload_of(text: bytes) -> bytes:
 class PlainSession(Session):
     """One plain socket or event stream on one topic."""
 
-    __slots__ = ("_ping_at", "topic")
+    __slots__ = ("_due", "_ping_at", "topic")
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)
         self.topic = ""
         self._ping_at = node.wheel.clock() + node.limits.ping
-        node.wheel.add(self, self._ping_at)
+        self._due = float("inf")
+        self._schedule()
 
     async def open(self, template: str, token: str, since: Position | None = None) -> Established:
         """Admits the client and subscribes it. `{connection}` and `{user}` in the template get their values.
@@ -81,7 +82,9 @@ class PlainSession(Session):
         Raises Disconnect with a code of the plain socket, whatever is wrong.
         """
         identity = identify(self.node, token)
-        return await self._open(identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since)
+        return await self._open(
+            identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since
+        )
 
     async def open_topic(self, topic: str, token: str, since: Position | None = None) -> Established:
         """Admits the client and subscribes it to a topic that it named itself; raises as `open` does."""
@@ -91,6 +94,7 @@ class PlainSession(Session):
         try:
             self.topic = name()
             await self.admit(identity)
+            self._schedule()
             established = await self.establish(Wanted(self.topic, since))
         except HubError as error:
             raise _as_disconnect(error, identity) from error
@@ -99,14 +103,16 @@ class PlainSession(Session):
 
     def _greet(self, established: Established) -> None:
         if established.data is not None:
-            self.outbox.push(self._piece(Publication(self.topic, established.data)))
+            self._tell(Publication(self.topic, established.data))
         for publication in established.outcome.publications:
-            self.outbox.push(self._piece(publication))
+            self._tell(publication)
         # What follows on the topic is written past the outbox's own pieces only when the loop's turn ends.
         self.outbox.flush()
 
-    def _piece(self, publication: Publication) -> bytes:
-        return self.outbox.wire.publication(self.topic, publication)
+    def _tell(self, publication: Publication) -> None:
+        piece = self.outbox.wire.publication(self.topic, publication)
+        if piece is not None:
+            self.outbox.push(piece)
 
     async def joined(self, established: Established) -> None:
         """Tells the topic of the newcomer."""
@@ -120,21 +126,32 @@ class PlainSession(Session):
         except HubError as error:
             refusal = _refusal(error)
             told = encode({"error": {"code": refusal.code, "message": refusal.message}})
-            self.outbox.push(self._piece(Publication(self.topic, told)))
+            self._tell(Publication(self.topic, told))
+
+    def _schedule(self) -> None:
+        """Asks for a beat at the next ping or at the token's end, whichever is sooner, unless one comes before."""
+        wheel, due = self.node.wheel, self._ping_at
+        if self.identity.expires_at is not None:
+            due = min(due, wheel.clock() + self.identity.expires_at - self.node.clock())
+        if due < self._due:
+            self._due = due
+            wheel.add(self, due)
 
     def beat(self, now: float) -> None:
         """Ends the session when its token has expired or its peer is gone; pings."""
-        if self.closed:
+        if self.closed or now < self._due:
             return
+        self._due = float("inf")
         expires_at = self.identity.expires_at
         if expires_at is not None and expires_at <= self.node.clock():
-            return self.end(SOCKET_BAD_TOKEN.number, "token expired")
+            self.end(SOCKET_BAD_TOKEN.number, "token expired")
+            return
         if now >= self._ping_at:
             if not self.outbox.transport.ping():
-                return self.lost()
+                self.lost()
+                return
             self._ping_at = now + self.node.limits.ping
-        rest = self._ping_at if expires_at is None else min(self._ping_at, now + expires_at - self.node.clock())
-        self.node.wheel.add(self, rest)
+        self._schedule()
 
     def slow(self) -> None:
         """More waits for the socket than it may."""

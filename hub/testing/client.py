@@ -188,7 +188,9 @@ class HubClient:
             async with asyncio.timeout(TIMEOUT):
                 while not condition():
                     if self.closed is not None and what != "the end of the session":
-                        raise PushTimeoutError(f"the session ended with {self.closed} instead of {what}{self._shown()}")
+                        raise PushTimeoutError(
+                            f"the session ended with {self.closed} instead of {what}{self._shown()}"
+                        )
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:

@@ -49,4 +49,6 @@ def token(blueprint: Blueprint, user: str, now: float, **claims: Any) -> str:
     if secret is None:
         raise ValueError("this configuration has no shared secret to sign tokens with")
     given = {"sub": user, "exp": int(now) + 3_600, **claims}
-    return sign({name: value for name, value in given.items() if value is not None}, secret.get_secret_value())
+    return sign(
+        {name: value for name, value in given.items() if value is not None}, secret.get_secret_value()
+    )

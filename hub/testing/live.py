@@ -21,16 +21,23 @@ T = TypeVar("T")
 class LiveHub:
     """Runs a hub from a configuration mapping or file for the length of a `with`, on a free port of 127.0.0.1.
 
-    `port` may be given so that a hub can be stopped and another started in its place.
+    `port` may be given so that a hub can be stopped and another started in its place. `detached=False` serves
+    WebSockets through plain ASGI, as other servers do.
     """
 
     def __init__(
-        self, config: Mapping[str, Any] | Path | None = None, *, port: int = 0, dev_page: bool = False
+        self,
+        config: Mapping[str, Any] | Path | None = None,
+        *,
+        port: int = 0,
+        dev_page: bool = False,
+        detached: bool = True,
     ) -> None:
         self.blueprint = configuration.blueprint(config)
         self.hub: Hub
         self.port = port
         self._dev_page = dev_page
+        self._detached = detached
         self._loop: asyncio.AbstractEventLoop
         self._stop: Callable[[], None]
         self._failure: BaseException | None = None
@@ -86,7 +93,7 @@ class LiveHub:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
             self._ready.set()
 
@@ -97,12 +104,13 @@ class LiveHub:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `hub.serving.listen` does
         self.port = listener.getsockname()[1]
         server = make_server(create_app(self.hub, dev_page=self._dev_page), self.hub)
+        if not self._detached:
+            server.config.ws = "websockets-sansio"
         self._stop = lambda: setattr(server, "should_exit", True)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if server.started:
+        starting = asyncio.create_task(server.ready.wait())
+        await asyncio.wait((serving, starting), return_when=asyncio.FIRST_COMPLETED)
+        starting.cancel()
+        if server.ready.is_set():
             self._ready.set()
         await serving
-        if not server.started:
-            raise RuntimeError("the server stopped before it had started")

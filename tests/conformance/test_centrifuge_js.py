@@ -26,17 +26,18 @@ CONFIG = {
 }
 
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[LiveHub]:
-    with LiveHub(CONFIG) as hub:
+@pytest.fixture(scope="module", params=["detached", "asgi"])
+def hub(request: pytest.FixtureRequest) -> Iterator[LiveHub]:
+    with LiveHub(CONFIG, detached=request.param == "detached") as hub:
         yield hub
 
 
 def run(node: Node, hub: LiveHub, name: str, token: str = "", other: str = "") -> Any:
     """Runs one scenario; `token` and `other` are what its clients connect with."""
     node.install(HERE)
+    socket = f"{hub.ws_url}/connection/websocket"
     done = subprocess.run(
-        [node.path, HERE / "scenarios.mjs", name, f"{hub.ws_url}/connection/websocket", hub.url, hub.api_key, token, other],
+        [node.path, HERE / "scenarios.mjs", name, socket, hub.url, hub.api_key, token, other],
         capture_output=True,
         text=True,
         timeout=28,

@@ -24,7 +24,9 @@ from centrifuge import (
 from hub.testing import LiveHub
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
-CONFIG = {"topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True}}}
+CONFIG = {
+    "topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True}}
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"{what} did not happen within 8 s")
 
 
-def client(hub: LiveHub, token: str, seen: Seen, get_token: Callable[..., Awaitable[str]] | None = None) -> Client:
+def client(
+    hub: LiveHub, token: str, seen: Seen, get_token: Callable[..., Awaitable[str]] | None = None
+) -> Client:
     return Client(
         f"{hub.ws_url}/connection/websocket",
         events=seen,

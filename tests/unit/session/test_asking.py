@@ -78,7 +78,11 @@ async def hub(tmp_path: Path) -> AsyncIterator[InProcessHub]:
             "heard:{x}": {"allow": ANYONE},
             "typed:{x}": {
                 "allow": ANYONE,
-                "schema": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
+                "schema": {
+                    "type": "object",
+                    "required": ["text"],
+                    "properties": {"text": {"type": "string"}},
+                },
             },
         },
     }
@@ -97,7 +101,9 @@ async def refused(client: HubClient, method: str, request: dict[str, object]) ->
     return caught.value
 
 
-async def test_a_publication_reaches_everybody_with_its_publishers_info(hub: InProcessHub, ann: HubClient) -> None:
+async def test_a_publication_reaches_everybody_with_its_publishers_info(
+    hub: InProcessHub, ann: HubClient
+) -> None:
     bob = await hub.connect("bob")
     await bob.subscribe("news:1")
     await ann.publish("news:1", {"x": 1})
@@ -197,7 +203,7 @@ async def test_history_pages_as_the_protocol_says(
     assert result["epoch"]
 
 
-async def test_history_and_presence_are_108_where_off_and_103_where_forbidden(hub: InProcessHub, ann: HubClient) -> None:
+async def test_history_and_presence_are_108_where_off_and_103_where_forbidden(ann: HubClient) -> None:
     for method in ("history", "presence", "presence_stats"):
         assert (await refused(ann, method, {"channel": "read:1"})).code == 108
         assert (await refused(ann, method, {"channel": "hidden:1"})).code == 103
@@ -206,7 +212,9 @@ async def test_history_and_presence_are_108_where_off_and_103_where_forbidden(hu
 
 async def test_history_from_another_epoch_is_112(hub: InProcessHub, ann: HubClient) -> None:
     await hub.publish("news:1", 1)
-    error = await refused(ann, "history", {"channel": "news:1", "limit": 1, "since": {"offset": 1, "epoch": "no"}})
+    error = await refused(
+        ann, "history", {"channel": "news:1", "limit": 1, "since": {"offset": 1, "epoch": "no"}}
+    )
     assert error.code == 112
 
 

@@ -11,7 +11,11 @@ from hub.errors import ReplyError
 from hub.testing import InProcessHub
 
 TOPICS = {
-    "open:{x}": {"allow": {"subscribe": "anyone", "publish": "anyone"}, "history": {"size": 10}, "presence": True},
+    "open:{x}": {
+        "allow": {"subscribe": "anyone", "publish": "anyone"},
+        "history": {"size": 10},
+        "presence": True,
+    },
     "own:{user}": {"allow": {"subscribe": "user:{user}"}},
 }
 
@@ -85,7 +89,9 @@ async def test_a_second_connect_is_3501(hub: InProcessHub) -> None:
 
 async def test_connect_and_what_follows_may_come_in_one_frame(hub: InProcessHub) -> None:
     client = hub.client()
-    client.send_text('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"open:1"}}\n{"id":3,"presence":{"channel":"open:1"}}\n')
+    client.send_text(
+        '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"open:1"}}\n{"id":3,"presence":{"channel":"open:1"}}\n'
+    )
     await client.expect_reply(1, "connect")
     await client.expect_reply(2, "subscribe")
     assert len((await client.expect_reply(3, "presence"))["presence"]) == 1
@@ -169,11 +175,18 @@ async def test_a_client_gets_back_what_it_held_and_may_have(hub: InProcessHub) -
     client = hub.client()
     connected = await client.connect(
         token=hub.token("ann"),
-        subs={"open:1": {"recover": True, "epoch": position.epoch, "offset": 1}, "own:bob": {}, "nowhere": {}},
+        subs={
+            "open:1": {"recover": True, "epoch": position.epoch, "offset": 1},
+            "own:bob": {},
+            "nowhere": {},
+        },
     )
     assert set(connected["subs"]) == {"open:1"}
     sub = connected["subs"]["open:1"]
-    assert (sub["recovered"], [publication["data"] for publication in sub["publications"]]) == (True, ["missed"])
+    assert (sub["recovered"], [publication["data"] for publication in sub["publications"]]) == (
+        True,
+        ["missed"],
+    )
 
 
 async def test_ten_connects_cut_at_once_leave_nothing_behind(hub: InProcessHub) -> None:

@@ -14,7 +14,12 @@ ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
     "client": {"subscriptions": 3, "recovery_page": 50},
     "topics": {
-        "news:{x}": {"allow": ANYONE, "history": {"size": 4, "ttl": "1m"}, "presence": True, "join_leave": True},
+        "news:{x}": {
+            "allow": ANYONE,
+            "history": {"size": 4, "ttl": "1m"},
+            "presence": True,
+            "join_leave": True,
+        },
         "long:{x}": {"allow": ANYONE, "history": {"size": 50}},
         "cache:{x}": {"allow": ANYONE, "history": {"size": 1}, "recovery": "cache"},
         "plain:{x}": {"allow": ANYONE},
@@ -131,7 +136,9 @@ async def test_a_cache_topic_gives_its_latest_publication(hub: InProcessHub, ann
     assert (result["recovered"], [found["data"] for found in result["publications"]]) == (True, [{"v": 2}])
 
 
-async def test_publications_during_a_recovery_come_once_and_in_order(hub: InProcessHub, ann: HubClient) -> None:
+async def test_publications_during_a_recovery_come_once_and_in_order(
+    hub: InProcessHub, ann: HubClient
+) -> None:
     position = await hub.publish("long:1", 1)
     assert position is not None
     steady = await hub.connect("bob")
@@ -163,7 +170,9 @@ async def test_publications_during_a_recovery_come_once_and_in_order(hub: InProc
     assert seen[-1] >= 30
 
 
-async def test_joins_and_leaves_are_told_to_all_and_the_join_to_the_newcomer(hub: InProcessHub, ann: HubClient) -> None:
+async def test_joins_and_leaves_are_told_to_all_and_the_join_to_the_newcomer(
+    hub: InProcessHub, ann: HubClient
+) -> None:
     await ann.subscribe("news:1")
     assert (await ann.expect_push("news:1", "join"))["info"]["user"] == "ann"
     bob = await hub.connect("bob", info={"name": "Bob"})
@@ -177,7 +186,9 @@ async def test_joins_and_leaves_are_told_to_all_and_the_join_to_the_newcomer(hub
     assert await ann.command("presence_stats", {"channel": "news:1"}) == {"num_clients": 1, "num_users": 1}
 
 
-async def test_unsubscribe_ends_presence_and_delivery_and_may_be_repeated(hub: InProcessHub, ann: HubClient) -> None:
+async def test_unsubscribe_ends_presence_and_delivery_and_may_be_repeated(
+    hub: InProcessHub, ann: HubClient
+) -> None:
     await ann.subscribe("news:1")
     await ann.expect_push("news:1", "join")
     await ann.unsubscribe("news:1")
@@ -187,7 +198,9 @@ async def test_unsubscribe_ends_presence_and_delivery_and_may_be_repeated(hub: I
     assert await ann.presence("news:1") == {}
 
 
-async def test_subscribe_and_unsubscribe_in_one_frame_keep_their_order(hub: InProcessHub, ann: HubClient) -> None:
+async def test_subscribe_and_unsubscribe_in_one_frame_keep_their_order(
+    hub: InProcessHub, ann: HubClient
+) -> None:
     lines = []
     for number in range(0, 20, 2):
         lines.append('{"id":%d,"subscribe":{"channel":"news:1"}}' % (100 + number))
@@ -229,7 +242,9 @@ async def test_an_expiring_subscription_is_refreshed_or_taken_away(hub: InProces
     result = await ann.subscribe("staff:1", token=_grant(hub, "staff:1", exp=now + 20))
     assert result["expires"] is True
     assert 18 <= result["ttl"] <= 20
-    refreshed = await ann.command("sub_refresh", {"channel": "staff:1", "token": _grant(hub, "staff:1", exp=now + 60)})
+    refreshed = await ann.command(
+        "sub_refresh", {"channel": "staff:1", "token": _grant(hub, "staff:1", exp=now + 60)}
+    )
     assert 58 <= refreshed["ttl"] <= 60
     for _ in range(16):
         hub.clock.advance(5)
