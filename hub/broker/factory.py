@@ -12,7 +12,7 @@ from hub.broker.memory import MemoryBroker
 from hub.errors import HubError
 
 
-def _memory(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:  # noqa: ARG001
+def _memory(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
     return MemoryBroker(inbox=inbox)
 
 

@@ -54,7 +54,7 @@ class MemoryPresence(Presence):
             members = self._topics[topic] = _Members()
         members.add(info, self._clock() + self._ttl)
 
-    async def remove(self, topic: str, client: str, user: str) -> None:  # noqa: ARG002  # the entry says it
+    async def remove(self, topic: str, client: str, user: str) -> None:  # the entry says it
         """Takes a client out; an unknown one is no error."""
         members = self._members(topic)
         if members is not None:

@@ -50,7 +50,7 @@ class RedisPresence(Presence):
         """Enters a client, or renews it with this info."""
         await self._changes.run(KEEP, self._keys(topic), self._lease, *_entry(info))
 
-    async def remove(self, topic: str, client: str, user: str) -> None:  # noqa: ARG002  # the entry says it
+    async def remove(self, topic: str, client: str, user: str) -> None:  # the entry says it
         """Takes a client out; an unknown one is no error."""
         await self._changes.run(REMOVE, self._keys(topic), client)
 

@@ -59,7 +59,7 @@ async def eventually(holds: Callable[[], bool], *, within: float = 8) -> None:
     """Returns when `holds()`, and fails when it never does."""
     try:
         async with asyncio.timeout(within):
-            while not holds():  # noqa: ASYNC110  # what it asks lies in many places
+            while not holds():  # what it asks lies in many places
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError("what the test waits for did not happen") from None

@@ -232,6 +232,13 @@ async def test_forgotten_position_begins_a_new_epoch(hub: Hub) -> None:
     assert await hub.raws() == [b"2"]
 
 
+async def test_history_that_lives_longer_than_its_position_keeps_it(hub: Hub) -> None:
+    first = await hub.publish(b"1", history=HistoryOptions(size=10, ttl=60, meta_ttl=0.1))
+    await asyncio.sleep(0.2)
+    page = await hub.bridge.history(TOPIC, ALL)
+    assert [each.position for each in page.publications] == [page.position] == [first.position]
+
+
 async def test_position_of_a_topic_never_published_to_is_good_for_recovery(hub: Hub) -> None:
     start = await hub.bridge.position(TOPIC)
     assert start.offset == 0
@@ -327,10 +334,11 @@ async def test_topics_with_odd_names_are_kept_apart(hub: Hub) -> None:
 
 
 async def test_idempotency_keys_are_kept_apart_from_topics_and_keys_of_the_store(hub: Hub) -> None:
-    for topic in ("a", "a:b", "a}"):
-        for key in ("k", "b:k", "}:k", "m", "日"):
+    topics, keys = ("a", "a:b", "a}", "a}:x"), ("k", "b:k", "}:k", "x}:k", "m", "日")
+    for topic in topics:
+        for key in keys:
             assert not (await hub.publish(b"1", topic, key=key)).suppressed
-    assert [await hub.raws(topic) for topic in ("a", "a:b", "a}")] == [[b"1"] * 5] * 3
+    assert [await hub.raws(topic) for topic in topics] == [[b"1"] * len(keys)] * len(topics)
 
 
 async def test_bridge_becomes_ready_and_is_not_after_stop(url: str) -> None:

@@ -193,8 +193,9 @@ async def test_frozen_redis_answers_unknown_in_time_and_flow_resumes(redis_serve
         with pytest.raises(BrokerError) as second:
             await hub.publish(b"not sent")
         assert not second.value.unknown
-        await eventually(lambda: not hub.bridge.ready)
+        await eventually(lambda: not hub.broker.connected)
         assert time.monotonic() - began < 7
+        assert not hub.bridge.ready
         await asyncio.sleep(max(0.0, 6 - (time.monotonic() - began)))
         redis_server.thaw()
         await published(hub, b"during")
@@ -292,6 +293,18 @@ async def test_cancelled_publisher_leaves_the_others_their_own_answers(redis_url
         for number in range(20):
             offset = (await hub.bridge.position(f"t:{number}")).offset
             assert position(await hub.publish(b"x", f"t:{number}")).offset == offset + 1
+
+
+async def test_publish_given_up_before_it_was_sent_is_not_sent(redis_url: str) -> None:
+    async with running(make_broker(redis_url, prefix="test")) as hub:
+        await hub.publish(b"1")
+        for _ in range(10):
+            given_up, kept = (asyncio.create_task(hub.publish(raw)) for raw in (b"given up", b"kept"))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await kept
+            assert given_up.cancelled()
+        assert await hub.raws() == [b"1", *[b"kept"] * 10]
 
 
 async def test_thousands_of_topics_are_subscribed_again_within_seconds(redis_server: RedisServer) -> None:

@@ -105,8 +105,6 @@ class Lane:
     async def _flush(self) -> None:
         while self._waiting:
             calls, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-            # Those that gave up before anything was sent must not be sent: their callers know that nothing was done.
-            calls = [call for call in calls if not call.answer.done()]
             try:
                 await self._exchange(calls)
             except BaseException as error:
@@ -124,6 +122,7 @@ class Lane:
             return
         try:
             async with asyncio.timeout(self._timeout):
+                # One that was given up must not be sent any more: its caller was told that nothing was done.
                 unknown = await self._send(connection, [call for call in calls if not call.answer.done()])
                 await self._send(connection, unknown, by_text=True)
         except (RedisError, OSError) as error:

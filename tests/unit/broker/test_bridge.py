@@ -186,6 +186,51 @@ async def test_cancelled_subscriber_does_not_hinder_the_next(bridge: Bridge, bro
     await bridge.stop()
 
 
+async def test_subscriber_who_comes_while_the_topic_is_dropped_is_subscribed(
+    bridge: Bridge, broker: Faulty
+) -> None:
+    gate, dropping = asyncio.Event(), asyncio.Event()
+    unsubscribe = broker.unsubscribe
+
+    async def slow(topic: str) -> None:
+        dropping.set()
+        await gate.wait()
+        await unsubscribe(topic)
+
+    await bridge.start()
+    await bridge.subscribe("t")
+    broker.unsubscribe = slow  # type: ignore[method-assign]
+    await bridge.unsubscribe("t")
+    await dropping.wait()
+    newcomer = asyncio.create_task(bridge.subscribe("t"))
+    await asyncio.sleep(0)
+    gate.set()
+    await newcomer
+    await bridge.publish(Outgoing(Publication("t", b"1")))
+    await eventually(lambda: recorder(bridge).raws("t") == [b"1"])
+    await bridge.stop()
+
+
+async def test_subscriber_who_comes_just_before_the_linger_ends_keeps_the_topic(
+    bridge: Bridge, broker: Faulty
+) -> None:
+    await bridge.start()
+    await bridge.subscribe("t")
+    await bridge.unsubscribe("t")
+    entry = bridge._topics["t"]
+    await entry.lock.acquire()
+    newcomer = asyncio.create_task(bridge.subscribe("t"))
+    await eventually(lambda: entry.linger is None)  # it ends while the newcomer waits for the lock
+    entry.lock.release()
+    await newcomer
+    before = broker.subscribes
+    await eventually(lambda: not any("drop" in task.get_name() for task in bridge._tasks))
+    await bridge.publish(Outgoing(Publication("t", b"1")))
+    await eventually(lambda: recorder(bridge).raws("t") == [b"1"])
+    assert broker.subscribes == before
+    await bridge.stop()
+
+
 def test_probe_is_lost_only_when_none_came_back_for_the_grace() -> None:
     now = [0.0]
     probe = Probe(2.0, 6.0, lambda: now[0])
