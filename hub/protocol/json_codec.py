@@ -58,7 +58,7 @@ def compact(raw: bytes) -> bytes:
 
 def payload(raw: Raw | UnsetType) -> bytes | None:
     """The bytes of a `data` field on one line; None when it is missing."""
-    return None if raw is UNSET else compact(bytes(raw))  # type: ignore[arg-type]
+    return None if raw is UNSET else compact(bytes(raw))
 
 
 def raw_or_unset(data: bytes | None) -> Raw | UnsetType:

@@ -68,7 +68,9 @@ class AsgiTransport:
             session.lost()
             for task in (writer, reader):
                 task.cancel()
-            await asyncio.gather(writer, reader, return_exceptions=True)
+            # Not gather: cancelled from outside, it would raise a child's cancellation in the place of the caller's,
+            # which the caller (an anyio cancel scope, such as the TestClient's) would not know as its own.
+            await asyncio.wait((writer, reader))
 
     async def _write_all(self) -> None:
         try:

@@ -65,6 +65,9 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def attach(self, session: Session, limit: int) -> None:
         """Gives the connection to a session, with what the client has sent already. `limit` is in bytes."""
+        if self.disconnected:
+            session.lost()
+            return
         self.session = session
         self.stop_keepalive()
         # The guard is the outbox's; the transport must not think the buffer full before that does.
@@ -139,7 +142,7 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
     def write(self, unit: Unit) -> None:
         """Hands over whole frames."""
         if not self.close_sent:
-            self.transport.write(unit)
+            self.transport.write(unit)  # type: ignore[arg-type]  # frames, by the wires that this transport is given
 
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
