@@ -1,0 +1,248 @@
+"""`hub token`: tokens and secrets, made and explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from hub.cli.configuration import config_option, debug_option, found, needed
+from hub.cli.outcome import FAILED
+from hub.cli.talk import fail, say
+
+if TYPE_CHECKING:
+    from hub.settings.load import Loaded
+    from hub.settings.model import JwtSettings
+
+SECRET_BYTES: Final = 48
+_DEV_SECRET: Final = Path(".hub/secret")
+
+
+@click.group("token", epilog="Example: hub token create --sub ann --topics 'chat:*' --ttl 1h")
+def command() -> None:
+    """Make and explain tokens and secrets."""
+
+
+class Seconds(click.ParamType[float]):
+    """A duration such as 90, 30s, 1h or 7d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, at least one."""
+        from hub.settings.values import duration
+
+        try:
+            seconds = duration(float(value) if isinstance(value, str) and value.isdigit() else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < 1:
+            self.fail("a token lives at least for a second", param, ctx)
+        return seconds
+
+
+class JsonObject(click.ParamType[dict[str, Any]]):
+    """A JSON object."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """The object as a dict."""
+        if isinstance(value, dict):
+            return value
+        try:
+            read = json.loads(value)
+        except ValueError as error:
+            self.fail(f"it is not JSON: {error}", param, ctx)
+        if not isinstance(read, dict):
+            self.fail('it is not a JSON object, such as {"role": "editor"}', param, ctx)
+        return read
+
+
+@command.command("create")
+@config_option
+@click.option("--sub", required=True, help="The user whom the token names.")
+@click.option("--ttl", type=Seconds(), default="1h", show_default=True, help="How long it is good.")
+@click.option(
+    "--topics", default="", help="Patterns it gives rights on, with commas between: 'chat:*,news:{sub}'."
+)
+@click.option(
+    "--channels", default="", help="Topics that its bearer is subscribed to at once, with commas between."
+)
+@click.option("--claims", type=JsonObject(), default=dict, help='Further claims: \'{"role": "editor"}\'.')
+@debug_option
+def create(
+    config: Path | None, sub: str, ttl: float, topics: str, channels: str, claims: dict[str, Any]
+) -> None:
+    """Make a token, signed with the configuration's secret.
+
+    The token is the only line on standard output. Where `allow` says `token`, the patterns of --topics open a topic;
+    elsewhere its own rules decide.
+    """
+    from hub.auth.tokens import sign
+    from hub.errors import InvalidToken
+
+    jwt = _settings(_loaded(config))
+    if jwt.secret is None:
+        raise click.UsageError(
+            "this hub verifies tokens with a public key; only who has the private key can sign them"
+            if jwt.public_key
+            else "auth.jwt.secret is not set, so the hub would accept no token. Set it: `hub token secret` makes one."
+        )
+    now = int(time.time())
+    whole = {"sub": sub, "iat": now, "exp": now + int(ttl), **_parties(jwt)}
+    whole |= {name: _list(text) for name, text in (("topics", topics), ("channels", channels)) if text}
+    whole |= claims
+    try:
+        token = sign(whole, jwt.secret.get_secret_value(), jwt.algorithms[0])
+        _verify(jwt, token)
+    except InvalidToken as error:
+        raise click.UsageError(f"the hub would refuse this token: {error}") from error
+    _explain({"alg": jwt.algorithms[0]}, whole, now)
+    click.echo(token)
+
+
+@command.command("check")
+@click.argument("token")
+@config_option
+@debug_option
+def check(token: str, config: Path | None) -> int:
+    """Explain a token, and why the hub would refuse it if it would; `-` reads it from standard input.
+
+    Ends with status 1 for a token that would be refused.
+    """
+    from hub.errors import ExpiredToken, InvalidToken
+
+    jwt = _settings(_loaded(config))
+    text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 - a dash is no token
+    header, claims = _parts(text)
+    _explain(header, claims, int(time.time()), err=False)
+    if jwt.secret is None and jwt.public_key is None:
+        fail("refused: auth.jwt has neither a secret nor a public key, so the hub accepts no token")
+        return FAILED
+    try:
+        _verify(jwt, text)
+    except (InvalidToken, ExpiredToken) as error:
+        fail(f"refused: {error}")
+        return FAILED
+    say("accepted")
+    return 0
+
+
+@command.command("secret")
+@debug_option
+def secret() -> None:
+    """Print a random secret, for HUB_JWT_SECRET or an API key."""
+    click.echo(secrets.token_urlsafe(SECRET_BYTES))
+
+
+def _loaded(config: Path | None) -> Loaded:
+    """The configuration; where it has no key of its own and `hub dev` has run, with what that adds."""
+    from hub.loader.dev import load_dev
+    from hub.settings.load import load
+
+    path = found(config) if _DEV_SECRET.exists() else needed(config)
+    loaded = load(path, os.environ) if path else None
+    if _DEV_SECRET.exists() and (loaded is None or not _has_key(loaded.remains.auth.jwt)):
+        say("The configuration has no key, so this is about `hub dev` in this folder.")
+        return load_dev(path, os.environ)
+    return loaded or load(needed(config), os.environ)
+
+
+def _has_key(jwt: JwtSettings) -> bool:
+    return jwt.secret is not None or jwt.public_key is not None
+
+
+def _settings(loaded: Loaded) -> JwtSettings:
+    """How tokens are verified; raises ConfigError when the configuration has mistakes."""
+    return loaded.settings.auth.jwt
+
+
+def _parties(jwt: JwtSettings) -> dict[str, str]:
+    return {name: value for name, value in (("aud", jwt.audience), ("iss", jwt.issuer)) if value is not None}
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _verify(jwt: JwtSettings, token: str) -> None:
+    """Raises InvalidToken or ExpiredToken as the hub would for a connection, or for a topic that the token is for."""
+    from hub.auth.tokens import TokenVerifier
+
+    verifier = TokenVerifier(
+        secret=jwt.secret.get_secret_value() if jwt.secret else None,
+        public_key=jwt.public_key,
+        algorithms=jwt.algorithms,
+        audience=jwt.audience,
+        issuer=jwt.issuer,
+        leeway=jwt.leeway,
+        require_exp=jwt.require_exp,
+        clock=time.time,
+    )
+    claims = _parts(token)[1]
+    topic = claims.get("channel")
+    if isinstance(topic, str):
+        user, client = (str(claims.get(name, "")) for name in ("sub", "client"))
+        verifier.verify_subscription(token, topic=topic, user=user, client=client)
+    else:
+        verifier.verify_connection(token)
+
+
+def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims without any proof; empty where there is nothing to read."""
+    import base64
+
+    found: list[dict[str, Any]] = []
+    for part in [*token.split("."), "", ""][:2]:
+        try:
+            read = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        except (ValueError, RecursionError):
+            read = {}
+        found.append(read if isinstance(read, dict) else {})
+    return found[0], found[1]
+
+
+_MEANINGS: Final = {
+    "sub": "the user",
+    "iss": "who made it",
+    "aud": "whom it is meant for",
+    "topics": "patterns it gives rights on, where `allow` says `token`",
+    "channels": "topics that its bearer is subscribed to at once",
+    "subs": "topics that its bearer is subscribed to at once",
+    "channel": "the only topic it is for",
+    "client": "the only session it is for",
+    "role": "for rules `role:...`",
+    "roles": "for rules `role:...`",
+    "info": "what others see of its bearer",
+}
+_TIMES: Final = {"exp": "expires", "nbf": "begins", "iat": "was made", "expire_at": "ends the session"}
+
+
+def _explain(header: Mapping[str, Any], claims: Mapping[str, Any], now: int, *, err: bool = True) -> None:
+    if "alg" in header:
+        click.echo(f"{'alg':9} {header['alg']}", err=err)
+    for name, value in claims.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        meaning = _when(name, value, now) if name in _TIMES else _MEANINGS.get(name, "")
+        printable = "".join(mark if mark.isprintable() else "?" for mark in shown)
+        click.echo(f"{name:9} {printable}{f'   ({meaning})' if meaning else ''}", err=err)
+
+
+def _when(name: str, value: Any, now: int) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**36:
+        return "not a time"
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value))
+    away = abs(int(value) - now)
+    unit, size = next(
+        ((u, s) for u, s in (("d", 86_400), ("h", 3_600), ("min", 60)) if away >= 2 * s), ("s", 1)
+    )
+    relative = f"in {away // size} {unit}" if value >= now else f"{away // size} {unit} ago"
+    return f"{_TIMES[name]} {stamp}, {relative}"
