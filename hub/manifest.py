@@ -23,9 +23,15 @@ class Manifest(Declarations):
     api: Literal[1] = Field(description="The version of the plugin API that it is written for.")
     version: str = Field("", description="The plugin's own version, for `hub plugins`.")
     description: str = Field("", description="One sentence for `hub plugins`.")
-    settings: CallableName | None = Field(None, description="A pydantic model: what `settings` of hub.yaml may say.")
-    routes: CallableName | None = Field(None, description="A list of Starlette routes, served under /api/<name>.")
+    settings: CallableName | None = Field(
+        None, description="A pydantic model: what `settings` of hub.yaml may say."
+    )
+    routes: CallableName | None = Field(
+        None, description="A list of Starlette routes, served under /api/<name>."
+    )
     models: str | None = Field(None, description="The module with the plugin's SQLModel tables.")
     migrations: str | None = Field(None, description="The folder with the plugin's Alembic revisions.")
     pages: str | None = Field(None, description="The folder of files served under /plugins/<name>/.")
-    requires: list[str] = Field(default_factory=list, description="Plugins that must be on, and start before it.")
+    requires: list[str] = Field(
+        default_factory=list, description="Plugins that must be on, and start before it."
+    )

@@ -158,7 +158,9 @@ class Node:
     def may(self, identity: Identity, action: str, topic: str) -> bool:
         """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
         rule, params = self.rule(topic)
-        decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
+        decides = bool(
+            rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ()
+        )
         return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
 
     def demand(self, identity: Identity, action: str, topic: str) -> None:

@@ -179,6 +179,13 @@ class Session(ABC):
             self.node.sessions.add(self)
         return [answer for answer in answers if isinstance(answer, Accept)]
 
+    def retire(self) -> None:
+        """Takes the session back out of the node, and all its subscriptions with it; the connection stays."""
+        self.admitted = False
+        self.node.sessions.remove(self)
+        for topic in list(self.subscriptions):
+            self.drop(topic)
+
     def presences(self) -> Iterator[tuple[str, ClientInfo]]:
         """The topics on which it is present, with what others see of it."""
         for topic, held in self.subscriptions.items():

@@ -60,8 +60,12 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
     answers = await session.admit(identity)
     if session.closed:
         return
-    # From here on the session has an identity, so a subscription that fails must end it, not leave half a session.
-    made = await _server_side(session, identity, answers, request.subs)
+    try:
+        made = await _server_side(session, identity, answers, request.subs)
+    except HubError:
+        # A refused connect must not leave half a session that receives what it was never told of.
+        session.retire()
+        raise
     if session.closed:
         return
     session.begin(identity.expires_at)

@@ -53,7 +53,9 @@ async def test_a_publish_on_one_node_arrives_on_the_other_with_redis_offsets(
     assert await ann.expect_publication("plain:1") == "hello"
 
 
-async def test_a_client_recovers_on_another_node_than_it_was_on(nodes: tuple[InProcessHub, InProcessHub]) -> None:
+async def test_a_client_recovers_on_another_node_than_it_was_on(
+    nodes: tuple[InProcessHub, InProcessHub],
+) -> None:
     one, two = nodes
     ann = await one.connect("ann")
     position = await ann.subscribe("news:2")

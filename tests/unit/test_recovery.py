@@ -60,7 +60,9 @@ def test_more_than_the_limit_is_not_recovered() -> None:
 
 
 def test_publications_of_an_older_epoch_are_never_mixed_in() -> None:
-    outcome = merge(Position(0, ""), page(1, top=1, epoch="new"), pubs(2, epoch="old"), Position(2, "new"), 300)
+    outcome = merge(
+        Position(0, ""), page(1, top=1, epoch="new"), pubs(2, epoch="old"), Position(2, "new"), 300
+    )
     assert not outcome.recovered
 
 

@@ -10,7 +10,10 @@ from hub.errors import TopicError
 from hub.topics import MAX_TOPIC_BYTES, Pattern, PatternTable, check_topic, fill
 
 
-@pytest.mark.parametrize("name", ["lobby", "news:sport", "a", "x" * 255, "über:straße", "chat:{x}", "a b", "日本:語", "$p", "dm#1,2"])
+@pytest.mark.parametrize(
+    "name",
+    ["lobby", "news:sport", "a", "x" * 255, "über:straße", "chat:{x}", "a b", "日本:語", "$p", "dm#1,2"],
+)
 def test_ordinary_names_are_admitted(name: str) -> None:
     assert check_topic(name) == name
 
@@ -63,11 +66,15 @@ def test_any_text_is_admitted_unchanged_or_refused(name: str) -> None:
         ("lobby", "lobby\n", None),
     ],
 )
-def test_captures_take_one_segment_or_the_rest(pattern: str, topic: str, params: dict[str, str] | None) -> None:
+def test_captures_take_one_segment_or_the_rest(
+    pattern: str, topic: str, params: dict[str, str] | None
+) -> None:
     assert Pattern.parse(pattern).match(topic) == params
 
 
-@pytest.mark.parametrize("pattern", ["", "a:{x}:{x}", "a:{x:rest}:b", "{a}{b}", "a:{", "a:}", "a:{x y}", "a:{1}", "a\x00{x}"])
+@pytest.mark.parametrize(
+    "pattern", ["", "a:{x}:{x}", "a:{x:rest}:b", "{a}{b}", "a:{", "a:}", "a:{x y}", "a:{1}", "a\x00{x}"]
+)
 def test_wrong_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(TopicError):
         Pattern.parse(pattern)

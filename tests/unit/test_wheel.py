@@ -16,8 +16,13 @@ class Item:
         self.beats.append(now)
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.lists(st.floats(0.01, 30), min_size=1, max_size=40))
-def test_each_deadline_beats_once_soon_after_it_never_before(deadlines: list[float], steps: list[float]) -> None:
+@given(
+    st.lists(st.floats(0, 100), min_size=1, max_size=20),
+    st.lists(st.floats(0.01, 30), min_size=1, max_size=40),
+)
+def test_each_deadline_beats_once_soon_after_it_never_before(
+    deadlines: list[float], steps: list[float]
+) -> None:
     now = [50.0]
     wheel = TimerWheel(lambda: now[0])
     items = [(Item(), 50 + deadline) for deadline in deadlines]

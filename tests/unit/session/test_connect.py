@@ -164,8 +164,13 @@ async def test_server_side_subscriptions_come_with_the_token(hub: InProcessHub) 
 async def test_a_server_side_subscription_that_fails_fails_the_connect(hub: InProcessHub) -> None:
     client = hub.client()
     with pytest.raises(ReplyError) as caught:
-        await client.connect(token=hub.token("ann", channels=["nowhere"]))
+        await client.connect(token=hub.token("ann", channels=["open:1", "nowhere"]))
     assert caught.value.code == 102
+    await hub.publish("open:1", 1)
+    await client.expect_nothing("open:1")
+    watcher = await hub.connect("bob")
+    assert await watcher.presence("open:1") == {}
+    assert len(hub.hub.node.sessions) == 1
 
 
 async def test_a_client_gets_back_what_it_held_and_may_have(hub: InProcessHub) -> None:
