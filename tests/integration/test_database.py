@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel, col, select
 
 from hub.errors import StoreError
@@ -15,7 +16,11 @@ from hub.store.engine import Database
 from tests.services.postgres import PASSWORD, PostgresServer
 
 
-class Note(SQLModel, table=True):
+class Base(SQLModel, registry=registry()):
+    pass
+
+
+class Note(Base, table=True):
     __tablename__ = "note"
     id: int | None = Field(default=None, primary_key=True)
     text: str

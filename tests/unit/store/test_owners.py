@@ -98,7 +98,7 @@ def test_models_without_tables_or_without_a_base_of_their_own_are_refused() -> N
         with pytest.raises(StoreError, match="shared"):
             metadata_of(models(shared))
     finally:
-        SQLModel.metadata.clear()
+        SQLModel.metadata.remove(SQLModel.metadata.tables["chat_shared"])
 
 
 def test_constraints_are_named_alike_in_every_database() -> None:
