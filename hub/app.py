@@ -1,4 +1,4 @@
-"""The composition root: builds every part from a blueprint, wires them, and gives them their order of start and stop."""
+"""The composition root: builds every part from a blueprint, wires them, gives them their order of start and stop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
+from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.health import health_routes
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
@@ -100,6 +101,9 @@ class Hub:
             await self.migrator.upgrade()
         else:
             await self.migrator.check()
+        if len(owners(self.blueprint)) > 1:
+            # The first session would otherwise pay for the import of SQLModel.
+            await self.database.ping()
         self.bridge.on_control = self.node.obey
         await self.bridge.start()
         await self.presence.start()
@@ -219,7 +223,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),
         *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(_checks(hub))),
-        *(dev_page_routes() if dev_page else ()),
+        *(_dev_routes(hub) if dev_page else ()),
     ]
     return Starlette(routes=routes, middleware=[Middleware(CountRequests)], lifespan=_lifespan(hub))
 
@@ -244,6 +248,17 @@ def _api_keys(settings: Settings) -> ApiKeys:
     return ApiKeys(
         {name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()}
     )
+
+
+def _dev_routes(hub: Hub) -> list[BaseRoute]:
+    settings = hub.blueprint.settings
+    jwt, signer = settings.auth.jwt, None
+    if jwt.secret is not None:
+        claims = {name: value for name, value in (("aud", jwt.audience), ("iss", jwt.issuer)) if value}
+        signer = Signer(jwt.secret.get_secret_value(), jwt.algorithms[0], claims)
+    plugins = [plugin.name for plugin in hub.blueprint.plugins]
+    desk = DevDesk(hub.node, signer=signer, plugins=plugins, host=settings.server.host)
+    return [*dev_page_routes(), *dev_routes(desk)]
 
 
 def _checks(hub: Hub) -> dict[str, Callable[[], object]]:

@@ -6,8 +6,9 @@ from collections import deque
 from typing import Protocol
 
 from hub import metrics, recovery
+from hub.congestion import Waiting, waiting_room
 from hub.handlers import TopicRule
-from hub.model import Position, Publication
+from hub.model import Position, Publication, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit, Wire
 
 MAX_HELD = 10_000
@@ -24,13 +25,40 @@ class Owner(Protocol):
 class Subscription:
     """One session on one topic, as the router sees it."""
 
-    __slots__ = ("outbox", "owner", "topic", "wire")
+    __slots__ = ("options", "outbox", "owner", "topic", "waiting", "wire")
 
-    def __init__(self, topic: str, owner: Owner, outbox: Outbox) -> None:
+    def __init__(self, topic: str, owner: Owner, outbox: Outbox, options: TopicOptions) -> None:
         self.topic = topic
         self.owner = owner
         self.outbox = outbox
+        self.options = options
         self.wire: Wire = outbox.wire
+        self.waiting: Waiting | None = None
+        """What waits while the client reads too slowly, on topics that drop rather than disconnect."""
+
+    def deliver(self, units: list[Unit], publications: list[Publication]) -> None:
+        """Writes, or holds back while the client is congested; only for topics that drop."""
+        if self.waiting is None and not self.outbox.congested:
+            for unit in units:
+                self.outbox.write(unit)
+            return
+        if self.waiting is None:
+            self.waiting = waiting_room(self.options)
+            self.outbox.delay(self)
+        if self.waiting is not None:
+            for publication in publications:
+                self.waiting.put(publication)
+
+    def release(self) -> None:
+        """The client has caught up: it gets what waits, or learns that it missed something it can recover."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is None:
+            return
+        if waiting.dropped and self.options.history is not None:
+            self.owner.insufficient(self.topic)
+            return
+        for unit in _joined(self.wire, self.topic, waiting.take()):
+            self.outbox.write(unit)
 
 
 class LiveTopic:
@@ -159,6 +187,10 @@ class LiveTopic:
         for wire, group in list(self.groups.items()):
             units = _joined(wire, self.name, pending)
             metrics.DELIVERIES.inc(len(pending) * len(group))
+            if self.rule.options.slow != "disconnect":
+                for subscription in tuple(group):
+                    subscription.deliver(units, pending)
+                continue
             for unit in units:
                 for subscription in tuple(group):
                     subscription.outbox.write(unit)

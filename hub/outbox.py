@@ -15,6 +15,9 @@ from hub.model import Publication
 Unit = bytes | tuple[bytes, ...]
 """What a wire joins pieces into and its transports write: opaque to everybody between."""
 
+CONGESTED_SHARE = 4
+"""The part of its limit above which a client counts as congested; transports must report when it has drained."""
+
 MAX_JOINED = 65_536
 """Bytes that are joined into one write at most, so that a burst does not become one huge frame."""
 
@@ -79,10 +82,17 @@ class Tick:
             item.flush()
 
 
+class Delayed(Protocol):
+    """Something that holds back publications while a client reads too slowly."""
+
+    def release(self) -> None:
+        """The client has caught up."""
+
+
 class Outbox:
     """The way out of one session: gathers its replies, lets shared publications pass, and watches how much waits."""
 
-    __slots__ = ("_pieces", "_tick", "closed", "limit", "on_slow", "transport", "wire")
+    __slots__ = ("_delayed", "_pieces", "_tick", "closed", "limit", "on_slow", "transport", "wire")
 
     def __init__(
         self,
@@ -100,6 +110,23 @@ class Outbox:
         self.closed = False
         self._tick = tick
         self._pieces: list[bytes] = []
+        self._delayed: list[Delayed] | None = None
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits that topics which may drop should hold back: a quarter of the limit."""
+        return self.transport.buffered() > self.limit // CONGESTED_SHARE
+
+    def delay(self, item: Delayed) -> None:
+        """Asks for one release, once the client has caught up."""
+        self._delayed = self._delayed or []
+        self._delayed.append(item)
+
+    def drained(self) -> None:
+        """Called by the transport when its buffer has become small after having been congested."""
+        delayed, self._delayed = self._delayed or (), None
+        for item in delayed:
+            item.release()
 
     def push(self, piece: bytes) -> None:
         """Adds a piece for this session alone; it leaves at the end of the turn, in order."""

@@ -222,7 +222,7 @@ class Session(ABC):
             if isinstance(answer, Accept):
                 data = data if answer.data is None else encode(answer.data)
                 chan_info = chan_info if answer.info is None else encode(answer.info)
-        subscription = Subscription(topic, self, self.outbox)
+        subscription = Subscription(topic, self, self.outbox, rule.options)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
         if rule.options.presence and not self.closed:
             await self.node.presence.add(topic, held.info)

@@ -183,6 +183,11 @@ class HubClient:
         self.session.lost()
         await self.session.node.tasks.settle(0.05)
 
+    def catch_up(self) -> None:
+        """The client has read all that it was said not to have read."""
+        self.unread = 0
+        self.session.outbox.drained()
+
     async def _until(self, condition: Any, what: str) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):

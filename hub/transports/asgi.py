@@ -23,6 +23,7 @@ class AsgiTransport:
         self._websocket = websocket
         self._texts: deque[bytes] = deque()
         self._bytes = 0
+        self._session: Session | None = None
         self._closing: tuple[int, str] | None = None
         self._wake = asyncio.Event()
         self._read = asyncio.Event()
@@ -60,6 +61,7 @@ class AsgiTransport:
 
     async def serve(self, session: Session) -> None:
         """Reads for the session and writes for it until either side ends."""
+        self._session = session
         writer = asyncio.create_task(self._write_all(), name="websocket writer")
         reader = asyncio.create_task(self._read_all(session), name="websocket reader")
         try:
@@ -79,6 +81,8 @@ class AsgiTransport:
                     text = self._texts.popleft()
                     await self._websocket.send_text(text.decode())
                     self._bytes -= len(text)
+                if self._session is not None:
+                    self._session.outbox.drained()
                 if self._closing is not None:
                     await self._websocket.close(*self._closing)
                     return

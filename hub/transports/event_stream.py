@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from starlette.types import Receive, Send
@@ -31,6 +31,8 @@ class EventTransport:
         self._end: bytes | None = None
         self._gone = False
         self._wake = asyncio.Event()
+        self.on_drained: Callable[[], None] | None = None
+        """Called when all that was queued has been sent."""
 
     def write(self, unit: Unit) -> None:
         """Queues one or several events."""
@@ -78,7 +80,10 @@ class EventTransport:
                 return
             else:
                 self._wake.clear()
-                await self._wake.wait()
+                if self.on_drained is not None:
+                    self.on_drained()
+                if not self._pieces:
+                    await self._wake.wait()
 
     def _next(self) -> bytes:
         chunk = [self._pieces.popleft()]
@@ -109,6 +114,7 @@ class Stream:
 
     async def serve(self, headers: Mapping[str, str], receive: Receive, send: Send, seconds: float) -> None:
         """Sends the response from its first byte to its last."""
+        self._transport.on_drained = self._session.outbox.drained
         watch = asyncio.create_task(self._watch(receive), name="event stream watch")
         try:
             async with asyncio.timeout(seconds):

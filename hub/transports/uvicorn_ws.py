@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.protocol import State
 
-from hub.outbox import Unit
+from hub.outbox import CONGESTED_SHARE, Unit
 from hub.protocol.frames import PING_FRAME
 from hub.session.base import Session
 
@@ -70,8 +70,8 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self.session = session
         self.stop_keepalive()
-        # The guard is the outbox's; the transport must not think the buffer full before that does.
-        self.transport.set_write_buffer_limits(high=limit)
+        high = limit // CONGESTED_SHARE
+        self.transport.set_write_buffer_limits(high=high, low=high // 4)
         while not self.queue.empty():
             message: Any = self.queue.get_nowait()
             if message["type"] == "websocket.disconnect":
@@ -122,6 +122,12 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
     def _lost(self) -> None:
         if self.session is not None:
             self.session.lost()
+
+    def resume_writing(self) -> None:
+        """The buffer has become small after having been congested."""
+        super().resume_writing()
+        if self.session is not None:
+            self.session.outbox.drained()
 
     def shutdown(self) -> None:
         """The server stops; a connection that is already closing is cut, which stock uvicorn fails on."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hub.congestion import MAX_WAITING
 from hub.handlers import TopicRule
 from hub.live import MAX_HELD, LiveTopic, Subscription
-from hub.model import HistoryOptions, Position, Publication, TopicOptions
+from hub.model import HistoryOptions, Position, Publication, SlowPolicy, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit
 
 
@@ -57,10 +58,11 @@ class Peer:
 class Bench:
     """A topic, its tick by hand, and subscribers."""
 
-    def __init__(self, *, history: bool = True) -> None:
+    def __init__(self, *, history: bool = True, slow: SlowPolicy = "disconnect") -> None:
         self.turns: list[Callable[[], None]] = []
         self.tick = Tick(self.turns.append)
-        options = TopicOptions("t", history=HistoryOptions(100, 60) if history else None)
+        kept = HistoryOptions(100, 60) if history else None
+        options = TopicOptions("t", history=kept, slow=slow, conflate="id")
         self.topic = LiveTopic("t", TopicRule(options), self.tick)
         self.wire = Letters()
         if history:
@@ -68,7 +70,7 @@ class Bench:
 
     def subscriber(self, wire: Letters | None = None) -> tuple[Peer, Subscription]:
         peer = Peer()
-        return peer, Subscription("t", peer, Outbox(peer, wire or self.wire, self.tick, 1_000))
+        return peer, Subscription("t", peer, Outbox(peer, wire or self.wire, self.tick, 1_000), self.topic.rule.options)
 
     def turn(self) -> None:
         turns, self.turns[:] = list(self.turns), []
@@ -223,3 +225,61 @@ def test_buffers_see_what_is_delivered_while_history_is_read() -> None:
     bench.topic.buffers.append(meanwhile)
     bench.topic.accept([pub(1), pub(2)])
     assert [publication.offset for publication in meanwhile] == [1, 2]
+
+
+def _congest(bench: Bench) -> tuple[Peer, Subscription]:
+    peer, subscription = bench.subscriber()
+    bench.topic.add(subscription)
+    peer.waiting = 251
+    return peer, subscription
+
+
+def _catch_up(bench: Bench, peer: Peer, subscription: Subscription) -> None:
+    peer.waiting = 0
+    subscription.outbox.drained()
+
+
+def test_conflation_keeps_the_latest_of_each_value_while_a_client_is_congested() -> None:
+    bench = Bench(history=False, slow="conflate")
+    peer, subscription = _congest(bench)
+    fine, other = bench.subscriber()
+    bench.topic.add(other)
+    payloads = [b'{"id":1,"n":1}', b'{"id":2,"n":2}', b'{"id":1,"n":3}', b'"no id"', b"[]"]
+    for payload in payloads:
+        bench.topic.accept([pub(0, payload)])
+        bench.turn()
+    assert peer.units == []
+    assert fine.units == payloads
+    _catch_up(bench, peer, subscription)
+    assert peer.units == [b'{"id":2,"n":2}|{"id":1,"n":3}|[]']
+    bench.topic.accept([pub(0, b'{"id":1,"n":4}')])
+    bench.turn()
+    assert peer.units[-1] == b'{"id":1,"n":4}'
+
+
+def test_dropping_the_oldest_keeps_the_newest_in_order() -> None:
+    bench = Bench(history=False, slow="drop_oldest")
+    peer, subscription = _congest(bench)
+    for number in range(MAX_WAITING + 10):
+        bench.topic.accept([pub(0, b"%d" % number)])
+    bench.turn()
+    _catch_up(bench, peer, subscription)
+    assert b"|".join(bytes(unit) for unit in peer.units) == b"|".join(b"%d" % n for n in range(10, MAX_WAITING + 10))
+
+
+def test_what_waited_undropped_on_a_topic_with_history_is_simply_written() -> None:
+    bench = Bench(slow="drop_oldest")
+    peer, subscription = _congest(bench)
+    bench.topic.accept([pub(1), pub(2)])
+    bench.turn()
+    _catch_up(bench, peer, subscription)
+    assert (peer.units, peer.missed) == ([b"1|2"], [])
+
+
+def test_a_drop_on_a_topic_with_history_is_told_and_nothing_is_written_over_the_gap() -> None:
+    bench = Bench(slow="conflate")
+    peer, subscription = _congest(bench)
+    bench.topic.accept([pub(1, b'{"id":1}'), pub(2, b'{"id":1}')])
+    bench.turn()
+    _catch_up(bench, peer, subscription)
+    assert (peer.units, peer.missed) == ([], ["t"])

@@ -76,6 +76,7 @@ async def hub(tmp_path: Path) -> AsyncIterator[InProcessHub]:
                 "presence": True,
             },
             "heard:{x}": {"allow": ANYONE},
+            "prices:{x}": {"allow": ANYONE, "slow": "conflate:share"},
             "typed:{x}": {
                 "allow": ANYONE,
                 "schema": {
@@ -216,6 +217,17 @@ async def test_history_from_another_epoch_is_112(hub: InProcessHub, ann: HubClie
         ann, "history", {"channel": "news:1", "limit": 1, "since": {"offset": 1, "epoch": "no"}}
     )
     assert error.code == 112
+
+
+async def test_a_slow_reader_of_a_conflated_topic_gets_the_latest(hub: InProcessHub, ann: HubClient) -> None:
+    await ann.subscribe("prices:1")
+    ann.unread = 500_000
+    for price in (1, 2, 3):
+        await hub.publish("prices:1", {"share": "x", "price": price})
+    await ann.expect_nothing("prices:1")
+    ann.catch_up()
+    assert await ann.expect_publication("prices:1") == {"share": "x", "price": 3}
+    await ann.expect_nothing("prices:1")
 
 
 async def test_a_slow_reader_is_ended_and_nobody_else_is(hub: InProcessHub, ann: HubClient) -> None:
