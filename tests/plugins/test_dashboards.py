@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -71,6 +72,10 @@ async def snapshot(hub: InProcessHub, name: str) -> dict[str, Any]:
     return found
 
 
+def when(snapshot: dict[str, Any]) -> float:
+    return datetime.fromisoformat(snapshot["timestamp"]).timestamp()
+
+
 # Watching
 
 
@@ -83,20 +88,22 @@ async def test_a_newcomer_has_the_figures_with_the_reply_to_its_subscribe(hub: I
     assert values["disk"] == pytest.approx(psutil.disk_usage(Path.cwd().anchor).percent, abs=5)
     assert values["net_in"] >= 0
     assert (values["clients"], values["subscriptions"]) == (1, 0)
-    age = hub.clock.time() - datetime.fromisoformat(data["timestamp"]).timestamp()
-    assert 0 <= age < 2
+    assert 0 <= hub.clock.time() - when(data) < 2
 
 
 async def test_all_watchers_get_the_same_snapshot_every_two_seconds(hub: InProcessHub) -> None:
-    clients = [await watcher(hub, user) for user in ("ann", "bob", "cid")]
-    rounds = []
-    for _ in range(3):
-        seen = [await client.expect_publication(SYSTEM) for client in clients]
+    ann, bob, cid = [await watcher(hub, user) for user in ("ann", "bob", "cid")]
+    first = await cid.expect_publication(SYSTEM)
+    for earlier in (ann, bob):  # who may have had one before cid came
+        while await earlier.expect_publication(SYSTEM) != first:
+            pass
+    published, times = await top(hub, SYSTEM), [when(first)]
+    for _ in range(2):
+        seen = [await client.expect_publication(SYSTEM) for client in (ann, bob, cid)]
         assert seen[0] == seen[1] == seen[2]
-        rounds.append(datetime.fromisoformat(seen[0]["timestamp"]).timestamp())
-    # The first beat may come any time after the first subscriber; from then on the rhythm holds.
-    assert rounds[2] - rounds[1] == pytest.approx(EVERY, abs=0.7)
-    assert await top(hub, SYSTEM) == 4
+        times.append(when(seen[0]))
+    assert [later - earlier for earlier, later in pairwise(times)] == [pytest.approx(EVERY, abs=0.7)] * 2
+    assert await top(hub, SYSTEM) == published + 2
 
 
 async def test_nothing_is_measured_while_nobody_watches(hub: InProcessHub) -> None:
@@ -160,8 +167,7 @@ def test_a_plain_socket_shows_a_dashboard_from_its_first_frame_on() -> None:
 
     with LiveHub({"plugins": {"dashboards": {}}}) as hub:
         frames = asyncio.run(watch(hub))
-    times = [datetime.fromisoformat(frame["timestamp"]).timestamp() for frame in frames]
-    assert times[2] - times[1] == pytest.approx(EVERY, abs=0.7)
+    assert when(frames[2]) - when(frames[1]) == pytest.approx(EVERY, abs=0.7)
     assert all(frame["panels"].keys() == frames[0]["panels"].keys() for frame in frames)
 
 
