@@ -60,7 +60,7 @@ class Hub:
         monotonic: Callable[[], float] = time.monotonic,
         migrate: bool = False,
     ) -> None:
-        """`clock` gives seconds since 1970; `migrate` brings the database up to date at start, else it is checked."""
+        """`clock` gives seconds since 1970; `migrate` brings the database up to date at start, else see `Migrator.open`."""
         settings = blueprint.settings
         self.blueprint = blueprint
         self.tasks = Tasks()
@@ -100,7 +100,7 @@ class Hub:
         if self._migrate:
             await self.migrator.upgrade()
         else:
-            await self.migrator.check()
+            await self.migrator.open()
         if len(owners(self.blueprint)) > 1:
             # The first session would otherwise pay for the import of SQLModel.
             await self.database.ping()

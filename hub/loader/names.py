@@ -84,7 +84,8 @@ class Names:
             return Fault(ConfigCode.CANNOT_IMPORT, message, f"{did_you_mean(name, siblings)}{listed}")
         inside = f" in the package `{missing.rpartition('.')[0]}`" if "." in missing else ""
         message = f"there is no module `{missing.rpartition('.')[2]}`{inside}"
-        remedy = f"Looked in {self.folder.resolve()}, in {Path.cwd()} and among the installed packages."
+        looked = dict.fromkeys(f"in {folder}" for folder in (self.folder.resolve(), Path.cwd()))
+        remedy = f"Looked {', '.join(looked)} and among the installed packages."
         return Fault(ConfigCode.CANNOT_IMPORT, message, remedy)
 
     def _failing(self, name: str, error: BaseException) -> Fault:

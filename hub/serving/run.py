@@ -69,7 +69,7 @@ async def _prepare_database(blueprint: Blueprint, *, migrate: bool) -> None:
     database = Database(blueprint.settings.database.url)
     migrator = Migrator(database, owners(blueprint))
     try:
-        await (migrator.upgrade() if migrate else migrator.check())
+        await (migrator.upgrade() if migrate else migrator.open())
     finally:
         await database.close()
 

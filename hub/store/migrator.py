@@ -99,6 +99,17 @@ class Migrator:
             where = self._database.url.shown
             raise StoreError(f"database {where} is not migrated: {'; '.join(behind)}. Run: hub migrate")
 
+    async def open(self) -> list[Applied]:
+        """Creates all tables in a SQLite database that has none of them yet; any other is only checked.
+
+        A new file has nothing to lose, and its one node nobody to agree with. What exists is migrated on request
+        only: there should be a backup first. Raises StoreError as `upgrade` and `check` do.
+        """
+        if self._database.url.kind == "sqlite" and all(found.current is None for found in await self.status()):
+            return await self.upgrade()
+        await self.check()
+        return []
+
     async def diff(self, owner: str) -> str:
         """What the next revision of an owner would have to do for its tables to be as its models say: Python, or "".
 

@@ -287,3 +287,17 @@ def test_history_that_cannot_be_read_is_refused_with_owner_and_place(
 def test_there_is_no_way_down() -> None:
     promised = {name for name in vars(Migrator) if not name.startswith("_")}
     assert promised == {"upgrade", "status", "check", "diff"}
+
+
+async def test_a_new_sqlite_file_is_set_up_by_itself_and_an_old_one_only_on_request(
+    database: Database, make_owner: Callable[..., Owner]
+) -> None:
+    chat, notes = make_owner("chat", CREATE_ROOM), make_owner("notes", CREATE_NOTE)
+    if database.url.kind != "sqlite":
+        with pytest.raises(StoreError, match="Run: hub migrate"):
+            await Migrator(database, [core(), chat]).open()
+        return
+    assert await Migrator(database, [core(), chat]).open() == [Applied("chat", "0001")]
+    assert await Migrator(database, [core(), chat]).open() == []
+    with pytest.raises(StoreError, match=r"notes is at nothing .* Run: hub migrate"):
+        await Migrator(database, [core(), chat, notes]).open()
