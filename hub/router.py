@@ -21,6 +21,7 @@ from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, R
 from hub.handlers import Call, HandlerTable, TopicRule
 from hub.live import LiveTopic, Subscription
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
+from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
 from hub.recovery import Recovered
 from hub.schemas import PayloadSchema
@@ -115,6 +116,10 @@ class Router:
             raise ReplyError(
                 BAD_REQUEST,
                 f"bad request: the payload has {len(raw)} bytes, this topic takes {options.max_bytes}",
+            )
+        if too_deep(raw):
+            raise ReplyError(
+                BAD_REQUEST, f"bad request: the payload is nested deeper than {MAX_DEPTH} levels"
             )
         schema = self._schemas.get(options.pattern)
         if schema is not None:
