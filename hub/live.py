@@ -165,6 +165,10 @@ class LiveTopic:
         self.held = held
         return complete
 
+    def forget(self, buffer: list[Publication]) -> None:
+        """Stops recording deliveries in a buffer."""
+        self.buffers = [other for other in self.buffers if other is not buffer]
+
     def _hold(self, publications: list[Publication]) -> None:
         assert self.held is not None  # noqa: S101 - the callers' invariant
         self.held.extend(publications)
@@ -174,7 +178,9 @@ class LiveTopic:
 
     def _take(self, publication: Publication) -> None:
         for buffer in self.buffers:
-            buffer.append(publication)
+            # A record that stops here has a hole, so whoever reads it is told that it is not recovered.
+            if len(buffer) < MAX_HELD:
+                buffer.append(publication)
         if not self._pending:
             self._tick.mark(self)
         self._pending.append(publication)

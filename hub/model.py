@@ -162,7 +162,6 @@ class TopicOptions:
     presence: bool = False
     join_leave: bool = False
     recovery: Literal["stream", "cache"] = "stream"
-    force_recovery: bool = True
     slow: SlowPolicy = "disconnect"
     conflate: str = ""
     max_bytes: int = 65_536

@@ -25,6 +25,7 @@ from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
 from hub.recovery import Recovered
 from hub.schemas import PayloadSchema
+from hub.shared_read import SharedReads
 from hub.tasks import Tasks
 from hub.topics import check_topic
 
@@ -56,6 +57,7 @@ class Router:
         self.bridge: Bridge
         self._tasks = tasks
         self._recovery_limit = recovery_limit
+        self._reads = SharedReads(self._read, tasks, recovery_limit + 1)
         self._topics: dict[str, LiveTopic] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
@@ -250,14 +252,14 @@ class Router:
     async def _recover(self, live: LiveTopic, since: Position) -> Recovered:
         if since == live.position:
             return Recovered(True, since, [])
-        meanwhile: list[Publication] = []
-        live.buffers.append(meanwhile)
-        try:
-            page = await self.bridge.history(live.name, HistoryQuery(self._recovery_limit + 1, since))
+        if since.epoch in ("", live.epoch) and live.offset - since.offset > self._recovery_limit:
+            return Recovered(False, live.position, [])
+        async with self._reads.since(live, since.offset) as (page, meanwhile):
             await self._catch_up(live, since, page.position)
-        finally:
-            live.buffers = [buffer for buffer in live.buffers if buffer is not meanwhile]
-        return recovery.merge(since, page, meanwhile, live.position, self._recovery_limit)
+            return recovery.merge(since, page, meanwhile, live.position, self._recovery_limit)
+
+    async def _read(self, topic: str, query: HistoryQuery) -> HistoryPage:
+        return await self.bridge.history(topic, query)
 
     @staticmethod
     async def _catch_up(live: LiveTopic, since: Position, top: Position) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.errors import ReplyError
+from hub.model import HistoryPage, HistoryQuery
 from hub.testing import HubClient, InProcessHub
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
@@ -279,3 +280,51 @@ async def test_an_order_reaches_the_session(hub: InProcessHub, ann: HubClient) -
     assert await ann.expect_push("staff:1", "unsubscribe") == {"code": 2000, "reason": "server unsubscribe"}
     await services.disconnect("ann", "", 4500, "enough")
     assert await ann.expect_close() == (4500, "enough")
+
+
+async def test_all_who_come_back_at_once_share_one_read_and_lose_nothing(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position = await hub.publish("long:2", 1)
+    assert position is not None
+    for number in range(2, 21):
+        await hub.publish("long:2", number)
+    reads = 0
+    history = hub.hub.bridge.history
+
+    async def counted(topic: str, query: HistoryQuery) -> HistoryPage:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(0.02)
+        await hub.publish("long:2", 100 + reads)
+        return await history(topic, query)
+
+    clients = [await hub.connect(f"user{number}") for number in range(30)]
+    await clients[0].subscribe("long:2")
+    monkeypatch.setattr(hub.hub.bridge, "history", counted)
+    results = await asyncio.gather(
+        *(
+            client.subscribe("long:2", recover=True, offset=number % 15, epoch=position.epoch)
+            for number, client in enumerate(clients[1:])
+        )
+    )
+    assert reads == 1
+    for number, (client, result) in enumerate(zip(clients[1:], results, strict=True)):
+        assert result["recovered"] is True
+        offsets = [found["offset"] for found in result.get("publications", ())]
+        while not offsets or offsets[-1] < 21:
+            offsets.append((await client.expect_push("long:2", "pub"))["offset"])
+        assert offsets == list(range(number % 15 + 1, 22))
+
+
+async def test_who_missed_more_than_may_be_recovered_costs_no_read(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await hub.connect("ann"), await hub.connect("bob")
+    await bob.subscribe("long:3")
+    for number in range(60):
+        await hub.publish("long:3", number)
+        await bob.expect_publication("long:3")
+    monkeypatch.setattr(hub.hub.bridge, "history", None)
+    result = await ann.subscribe("long:3", recover=True, offset=1, epoch="")
+    assert "recovered" not in result
