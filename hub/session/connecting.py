@@ -9,7 +9,7 @@ from hub.errors import (
     BAD_FRAME,
     CONNECTION_EXPIRED,
     INVALID_TOKEN,
-    NOT_AVAILABLE,
+    METHOD_OFF,
     TOKEN_EXPIRED,
     Disconnect,
     ExpiredToken,
@@ -136,7 +136,7 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
     """Hands a message to the message handlers; raises Disconnect 3508 where there are none."""
     handlers = session.node.table.message
     if not handlers:
-        raise Disconnect(NOT_AVAILABLE.number + 3_400, NOT_AVAILABLE.message)
+        raise Disconnect(METHOD_OFF)
     raw = payload(request.data)
     if raw is None or request.data is UNSET:
         raise Disconnect(BAD_FRAME)
