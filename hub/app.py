@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from hub.auth.api_keys import ApiKeys
 from hub.auth.tokens import TokenVerifier
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
+from hub.cluster import Cluster
 from hub.errors import SHUTDOWN
 from hub.handlers import Call
 from hub.loader.blueprint import Blueprint
@@ -75,6 +77,7 @@ class Hub:
         self.router = Router(
             blueprint.table, self.tick, self.tasks, recovery_limit=settings.client.recovery_page
         )
+        self.cluster = Cluster(str(uuid.uuid4()), self._control, self.tasks, monotonic)
         self.node = Node(
             table=blueprint.table,
             router=self.router,
@@ -82,6 +85,7 @@ class Hub:
             verifier=_verifier(settings, clock),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
+            cluster=self.cluster,
             tick=self.tick,
             tasks=self.tasks,
             wheel=self.wheel,
@@ -104,14 +108,18 @@ class Hub:
         if len(owners(self.blueprint)) > 1:
             # The first session would otherwise pay for the import of SQLModel.
             await self.database.ping()
-        self.bridge.on_control = self.node.obey
+        self.bridge.on_control = self.cluster.receive
         await self.bridge.start()
         await self.presence.start()
+        self.cluster.start()
         self.wheel.start()
         self._keeper = self.tasks.spawn(self._keep_presence(), "keep presence")
         table = self.blueprint.table
         await table.run_all(table.start, Call())
         self.scheduler.start()
+
+    async def _control(self, message: bytes) -> None:
+        await self.bridge.control(message)
 
     async def drain(self) -> None:
         """Sends every client away in small waves over the configured time, with a code that means "come back"."""
@@ -137,6 +145,7 @@ class Hub:
         await self.tasks.settle(1.0)
         for name, stop in (
             ("clock", self._stop_clock),
+            ("cluster", self.cluster.leave),
             ("presence", self.presence.stop),
             ("broker", self.bridge.stop),
             ("database", self.database.close),

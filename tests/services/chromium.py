@@ -31,6 +31,12 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Several pages at once, each as if somebody looked at it.
+ALL_AWAKE = (
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +69,24 @@ def chromium() -> Chromium:
     return found
 
 
-@pytest.fixture
-def devtools_url(chromium: Chromium, tmp_path: Path) -> Iterator[str]:
-    """A running headless Chromium with an empty profile; the HTTP address of its DevTools protocol."""
-    announced = tmp_path / "profile" / "DevToolsActivePort"
-    command = chromium.command(tmp_path / "profile", "--remote-debugging-port=0", "about:blank")
-    process = ServerProcess(command, tmp_path / "chromium.log")
-    process.start(lambda: announced.exists() and "\n" in announced.read_text(), within=20)
+@pytest.fixture(scope="session")
+def _owned_devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    found = find_chromium()
+    if found is None:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("chromium")
+    announced = folder / "profile" / "DevToolsActivePort"
+    command = found.command(folder / "profile", "--remote-debugging-port=0", *ALL_AWAKE, "about:blank")
+    process = ServerProcess(command, folder / "chromium.log")
+    process.start(lambda: announced.exists() and "\n" in announced.read_text(), within=30)
     yield f"http://127.0.0.1:{announced.read_text().splitlines()[0]}"
     process.stop()
+
+
+@pytest.fixture
+def devtools_url(_owned_devtools: str | None) -> str:
+    """A running headless Chromium, one for the whole run; the HTTP address of its DevTools protocol."""
+    if _owned_devtools is None:
+        unavailable("Chromium", REMEDY)
+    return _owned_devtools
