@@ -62,10 +62,11 @@ class Hub:
         monotonic: Callable[[], float] = time.monotonic,
         migrate: bool = False,
     ) -> None:
-        """`clock` gives seconds since 1970; `migrate` brings the database up to date at start, else see `Migrator.open`."""
+        """`clock` gives seconds since 1970; `migrate` brings the database up to date, else see `Migrator.open`."""
         settings = blueprint.settings
         self.blueprint = blueprint
         self.tasks = Tasks()
+        self._upkeep = Tasks()
         self.tick = Tick(lambda call: asyncio.get_running_loop().call_soon(call))
         self.wheel = TimerWheel(monotonic)
         self.database = Database(settings.database.url)
@@ -86,7 +87,6 @@ class Hub:
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
-            tick=self.tick,
             tasks=self.tasks,
             wheel=self.wheel,
             clock=clock,
@@ -96,7 +96,6 @@ class Hub:
         blueprint.table.services = NodeServices(self.node, self.database)
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers)
         self._migrate = migrate
-        self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Database, broker, presence, clock, plugins, schedules: in this order. Raises HubError when one refuses."""
@@ -111,9 +110,9 @@ class Hub:
         self.bridge.on_control = self.cluster.receive
         await self.bridge.start()
         await self.presence.start()
-        self.cluster.start()
+        self.cluster.start(self._upkeep)
         self.wheel.start()
-        self._keeper = self.tasks.spawn(self._keep_presence(), "keep presence")
+        self._upkeep.spawn(self._keep_presence(), "keep presence")
         table = self.blueprint.table
         await table.run_all(table.start, Call())
         self.scheduler.start()
@@ -140,8 +139,7 @@ class Hub:
         await self.scheduler.stop()
         await self.drain()
         await table.run_quietly(table.stop, Call())
-        if self._keeper is not None:
-            self._keeper.cancel()  # else every stop would wait for what never settles
+        await self._upkeep.cancel()
         await self.tasks.settle(1.0)
         for name, stop in (
             ("clock", self._stop_clock),

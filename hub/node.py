@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from hub import __version__
 from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
+from hub.cluster import Cluster
 from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, ReplyError
 from hub.handlers import HandlerTable, TopicRule
 from hub.model import ClientInfo, Identity
-from hub.outbox import Tick
 from hub.presence.base import Presence
 from hub.router import Router
 from hub.tasks import Tasks
@@ -55,6 +54,9 @@ class Member(Protocol):
     async def order_subscribe(self, topic: str) -> None:
         """Subscribes it by the server's will."""
 
+    def order_refresh(self, expires_at: float | None) -> None:
+        """Moves its expiry, in seconds since 1970; None for never."""
+
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away; one that it does not hold is no error."""
 
@@ -72,6 +74,12 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     code: int = 0
     reason: str = ""
     keep: tuple[str, ...] = ()
+    expires_at: float | None = None
+    """For `refresh`: seconds since 1970, None for never."""
+
+
+ORDER: Final = "order"
+"""The method by which nodes pass orders on."""
 
 
 class Registry:
@@ -126,13 +134,15 @@ class Node:
         verifier: TokenVerifier | None,
         anonymous: bool,
         limits: Limits,
-        tick: Tick,
+        cluster: Cluster,
         tasks: Tasks,
         wheel: TimerWheel,
         clock: Callable[[], float],
     ) -> None:
         """`clock` gives seconds since 1970; `verifier` is None where no key is configured, so that no token is good."""
-        self.id = str(uuid.uuid4())
+        self.id = cluster.node
+        self.cluster = cluster
+        cluster.methods[ORDER] = self._obey
         self.version = __version__
         self.table = table
         self.router = router
@@ -140,7 +150,7 @@ class Node:
         self.verifier = verifier
         self.anonymous = anonymous
         self.limits = limits
-        self.tick = tick
+        self.tick = router.tick
         self.tasks = tasks
         self.wheel = wheel
         self.clock = clock
@@ -184,14 +194,11 @@ class Node:
 
     async def order(self, order: Order) -> None:
         """Sends an order to every node, this one included. Raises BrokerError."""
-        await self.router.bridge.control(msgspec.json.encode(order))
+        await self.cluster.tell(ORDER, msgspec.json.encode(order))
 
-    def obey(self, message: bytes) -> None:
-        """Carries out an order on the sessions of this node; what cannot be read is ignored."""
-        try:
-            order = msgspec.json.decode(message, type=Order)
-        except msgspec.MsgspecError:
-            return
+    async def _obey(self, message: bytes) -> bytes:
+        """Carries out an order on the sessions of this node."""
+        order = msgspec.json.decode(message, type=Order)
         for member in self.sessions.find(order.user, order.client):
             if member.client in order.keep:
                 continue
@@ -201,3 +208,6 @@ class Node:
                 member.order_unsubscribe(order.topic, order.code, order.reason)
             elif order.action == "subscribe":
                 self.tasks.spawn(member.order_subscribe(order.topic), f"subscribe {member.client}")
+            elif order.action == "refresh":
+                member.order_refresh(order.expires_at)
+        return b""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from hub.api.desk import Desk, demand
 from hub.auth.api_keys import ApiKey
@@ -13,7 +16,7 @@ from hub.errors import NOT_AVAILABLE, UNRECOVERABLE, ReplyError
 from hub.model import HistoryQuery, Position
 from hub.protocol import server_api as wire
 from hub.protocol.commands import HistoryResult, PresenceResult, PresenceStatsResult
-from hub.protocol.json_codec import wire_info, wire_publications
+from hub.protocol.json_codec import encode, wire_info, wire_publications
 
 
 async def presence(desk: Desk, key: ApiKey, request: wire.OneTopic) -> PresenceResult:
@@ -52,20 +55,35 @@ async def history_remove(desk: Desk, key: ApiKey, request: wire.OneTopic) -> Map
 
 
 async def channels(desk: Desk, key: ApiKey, request: wire.Channels) -> wire.ChannelsResult:
-    """The topics that somebody is subscribed to on this node."""
+    """The topics that somebody is subscribed to, on all nodes that answer in time."""
     demand(key, None, "channels")
-    matches = re.compile(fnmatch.translate(request.pattern or "*")).match
+    answers = await desk.node.cluster.ask_all("channels", (request.pattern or "*").encode())
+    counts: Counter[str] = Counter()
+    for answer in answers.values():
+        counts.update(msgspec.json.decode(answer, type=dict[str, int]))
+    return wire.ChannelsResult({topic: wire.ChannelInfo(count) for topic, count in counts.items()})
+
+
+def counted(desk: Desk, pattern: str) -> dict[str, int]:
+    """How many subscriptions each matching topic has on this node."""
+    matches = re.compile(fnmatch.translate(pattern)).match
     router = desk.node.router
     counts = {topic: router.subscribers(topic) for topic in router.topics() if matches(topic)}
-    return wire.ChannelsResult({topic: wire.ChannelInfo(count) for topic, count in counts.items() if count})
+    return {topic: count for topic, count in counts.items() if count}
 
 
 async def info(desk: Desk, key: ApiKey, _: wire.NoFields) -> wire.InfoResult:
-    """This node: who it is, how many it serves, what it uses."""
+    """All nodes that answer in time: who they are, how many they serve, what they use."""
     demand(key, None, "info")
+    answers = await desk.node.cluster.ask_all("info", b"")
+    return wire.InfoResult([msgspec.json.decode(answer, type=wire.NodeInfo) for answer in answers.values()])
+
+
+def described(desk: Desk) -> wire.NodeInfo:
+    """This node."""
     node, process = desk.node, desk.process
     topics = node.router.topics()
-    told_of = wire.NodeInfo(
+    return wire.NodeInfo(
         uid=node.id,
         name=desk.name,
         version=node.version,
@@ -76,7 +94,18 @@ async def info(desk: Desk, key: ApiKey, _: wire.NoFields) -> wire.InfoResult:
         uptime=int(node.clock() - node.started),
         process=wire.ProcessInfo(process.cpu_percent(), process.memory_info().rss),
     )
-    return wire.InfoResult([told_of])
+
+
+def answer_other_nodes(desk: Desk) -> None:
+    """Lets other nodes ask this one for its part of `info` and `channels`."""
+
+    async def tell_info(_: bytes) -> bytes:
+        return encode(described(desk))
+
+    async def tell_channels(pattern: bytes) -> bytes:
+        return encode(counted(desk, pattern.decode()))
+
+    desk.node.cluster.methods.update(info=tell_info, channels=tell_channels)
 
 
 def _with_presence(desk: Desk, key: ApiKey, request: wire.OneTopic, method: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from hub.api.asking import channels, history, history_remove, info, presence, presence_stats
 from hub.api.desk import Desk, in_slices, told
-from hub.api.ordering import disconnect, subscribe, unsubscribe
+from hub.api.ordering import disconnect, refresh, subscribe, unsubscribe
 from hub.api.publishing import broadcast, publish
 from hub.auth.api_keys import ApiKey
 from hub.errors import BAD_REQUEST, METHOD_NOT_FOUND, HubError, ReplyError
@@ -74,5 +74,6 @@ METHODS: Final[Mapping[str, Method]] = {
     "subscribe": _method(subscribe, wire.Subscribe),
     "unsubscribe": _method(unsubscribe, wire.Unsubscribe),
     "disconnect": _method(disconnect, wire.DisconnectRequest),
+    "refresh": _method(refresh, wire.RefreshRequest),
     "batch": _method(batch, wire.Batch),
 }

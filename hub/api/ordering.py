@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hub.api.desk import Desk, demand
 from hub.auth.api_keys import ApiKey
-from hub.errors import BAD_REQUEST, FORCE_DISCONNECT, UNSUBSCRIBED, Disconnect, ReplyError
+from hub.errors import BAD_REQUEST, CONNECTION_EXPIRED, FORCE_DISCONNECT, UNSUBSCRIBED, Disconnect, ReplyError
 from hub.node import Order
 from hub.protocol import server_api as wire
 
@@ -41,6 +41,21 @@ async def disconnect(desk: Desk, key: ApiKey, request: wire.DisconnectRequest) -
     end = Disconnect(FORCE_DISCONNECT) if wanted is None else Disconnect(wanted.code, wanted.reason)
     keep = tuple(request.whitelist or ())
     await desk.node.order(Order("disconnect", user, client, "", end.code, end.reason, keep))
+    return {}
+
+
+async def refresh(desk: Desk, key: ApiKey, request: wire.RefreshRequest) -> Mapping[str, Any]:
+    """Moves the expiry of sessions on every node, or ends them as expired."""
+    demand(key, None, "refresh")
+    user, client = _sessions(request)
+    if request.info is not None:
+        raise ReplyError(BAD_REQUEST, "bad request: refresh offers no info")
+    if request.expired:
+        end = CONNECTION_EXPIRED
+        await desk.node.order(Order("disconnect", user, client, "", end.number, end.message))
+    else:
+        expires_at = float(request.expire_at) if request.expire_at else None
+        await desk.node.order(Order("refresh", user, client, expires_at=expires_at))
     return {}
 
 

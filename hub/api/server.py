@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from hub.api.asking import answer_other_nodes
 from hub.api.body import BodyRefused, read_body
 from hub.api.desk import Desk, told
 from hub.api.methods import METHODS, Method
@@ -93,6 +94,7 @@ def _text(status: int, message: str) -> Response:
 def server_routes(node: Node, keys: ApiKeys, *, body_bytes: int, history_page: int) -> list[BaseRoute]:
     """The routes of all methods. `body_bytes` bounds a request, `history_page` the publications of one reply."""
     desk = Desk(node, history_page)
+    answer_other_nodes(desk)
     return [
         Route(f"/api/{name}", ApiMethod(name, method, desk, keys, body_bytes), methods=["POST"])
         for name, method in METHODS.items()

@@ -107,6 +107,14 @@ class DisconnectRequest(Whom, frozen=True, kw_only=True):
     disconnect: CustomDisconnect | None = None
 
 
+class RefreshRequest(Whom, frozen=True, kw_only=True):
+    """Moves the expiry of sessions to a moment in seconds since 1970 (0: never), or ends them as expired."""
+
+    expired: bool | None = None
+    expire_at: UInt64 | None = None
+    info: Any = None
+
+
 class Batch(Struct, frozen=True):
     """Several commands, each an object with one method; done at once when `parallel`, else one after another."""
 

@@ -297,6 +297,10 @@ class Session(ABC):
         """Subscribes it by the server's will."""
 
     @abstractmethod
+    def order_refresh(self, expires_at: float | None) -> None:
+        """Moves its expiry, in seconds since 1970; None for never."""
+
+    @abstractmethod
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away; one that it does not hold is no error."""
 

@@ -27,11 +27,12 @@ from hub.errors import (
 )
 from hub.node import Node
 from hub.outbox import Transport, Wire
-from hub.protocol.commands import METHODS, Command, SubscribeResult
+from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
 from hub.protocol.json_codec import (
     PING,
     decode_commands,
     error_reply,
+    refresh_push,
     reply,
     subscribe_push,
     unsubscribe_push,
@@ -247,6 +248,14 @@ class ClientSession(Session):
             )
         )
         await self.announce_join(established.held)
+
+    def order_refresh(self, expires_at: float | None) -> None:
+        """Moves the session's expiry, and tells the client."""
+        if self.state != "connected":
+            return
+        self.renew(expires_at)
+        ttl = self.ttl(expires_at)
+        self.outbox.push(refresh_push(RefreshResult(expires=ttl > 0, ttl=ttl)))
 
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away and tells the client why."""

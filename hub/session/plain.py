@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -163,6 +164,11 @@ class PlainSession(Session):
 
     async def order_subscribe(self, topic: str) -> None:
         """A plain socket has one topic and takes no other."""
+
+    def order_refresh(self, expires_at: float | None) -> None:
+        """Moves the session's expiry."""
+        self.identity = replace(self.identity, expires_at=expires_at)
+        self._schedule()
 
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Losing its topic is its end."""

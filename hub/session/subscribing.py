@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hub import metrics
 from hub.auth.tokens import SubscriptionGrant
-from hub.auth.tokens import SubscriptionGrant
 from hub.errors import (
     BAD_FRAME,
     BAD_REQUEST,

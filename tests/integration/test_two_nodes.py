@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from hub.cluster import NodeAway
 from hub.errors import ReplyError
 from hub.testing import HubClient, InProcessHub
 from tests.services.redis import RedisServer
@@ -135,3 +137,57 @@ async def test_a_redis_that_comes_back_with_its_data_goes_on_counting_under_a_ne
     for number in range(3, 8):
         await one.publish("news:6", number)
     assert await seen(ann, "news:6", 8) == list(range(1, 9))
+
+
+async def test_any_node_tells_of_all_and_passes_orders_on(nodes: tuple[InProcessHub, InProcessHub]) -> None:
+    one, two = nodes
+
+    async def api(hub: InProcessHub, method: str, **request: object) -> dict[str, Any]:
+        answer = (await hub.http.post(f"/api/{method}", json=request, headers=hub.api_key)).json()
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    ann, bob = await one.connect("ann"), await two.connect("bob")
+    await ann.subscribe("news:7")
+    await bob.subscribe("news:7")
+    await until(
+        lambda: len(one.hub.cluster.nodes()) == 2 and len(two.hub.cluster.nodes()) == 2, "both to be known"
+    )
+    for hub in nodes:
+        info = await api(hub, "info")
+        assert {node["uid"] for node in info["nodes"]} == {one.hub.node.id, two.hub.node.id}
+        assert sum(node["num_clients"] for node in info["nodes"]) == 2
+        assert (await api(hub, "channels"))["channels"] == {"news:7": {"num_clients": 2}}
+    await api(one, "subscribe", user="bob", channel="plain:7")
+    await bob.expect_push("plain:7", "subscribe")
+    await api(one, "refresh", user="bob", expire_at=int(one.clock.time()) + 100)
+    assert 98 <= (await bob.expect_push("", "refresh"))["ttl"] <= 100
+    await api(one, "unsubscribe", user="bob", channel="plain:7")
+    assert (await bob.expect_push("plain:7", "unsubscribe"))["code"] == 2000
+    await api(one, "refresh", user="bob", expired=True)
+    assert await bob.expect_close() == (3005, "connection expired")
+    await api(two, "disconnect", user="ann")
+    assert await ann.expect_close() == (3503, "force disconnect")
+
+
+async def test_a_node_answers_another_and_its_end_is_noticed(redis_server: RedisServer) -> None:
+    config = {"broker": {"url": redis_server.url}}
+    async with InProcessHub(config) as one:
+        async with InProcessHub(config) as two:
+
+            async def double(body: bytes) -> bytes:
+                return body * 2
+
+            async def fail(body: bytes) -> bytes:
+                raise ValueError("no")
+
+            two.hub.cluster.methods.update(double=double, fail=fail)
+            await until(lambda: len(one.hub.cluster.nodes()) == 2, "the other to be known")
+            assert await one.hub.cluster.ask(two.hub.node.id, "double", b"ab") == b"abab"
+            for method in ("fail", "unknown"):
+                with pytest.raises(NodeAway):
+                    await one.hub.cluster.ask(two.hub.node.id, method, b"")
+        await until(lambda: len(one.hub.cluster.nodes()) == 1, "the other to be gone")
+        with pytest.raises(NodeAway, match="not here"):
+            await one.hub.cluster.ask(two.hub.node.id, "double", b"")
