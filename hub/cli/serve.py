@@ -24,7 +24,8 @@ from hub.cli.configuration import config_option, debug_option, needed
 def command(config: Path | None, *, migrate: bool, inherit: str | None, **given: Any) -> int:
     """Run a node by its configuration.
 
-    The configuration is checked as by `hub check`, and the database has to be up to date (see `hub migrate`).
+    The configuration is checked as by `hub check`. The database has to be up to date (see `hub migrate`); only a new
+    SQLite file is set up without being asked.
 
     With several workers each is a process and a node of its own on the same port, linked by the broker. The internal
     port of worker n is server.internal.port + n, counted from 0, so that each has health and metrics of its own.

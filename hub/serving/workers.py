@@ -156,7 +156,7 @@ class Workers:
             began = time.monotonic()
             status = await worker.ended()
             if self._stopping.is_set():
-                return status
+                return 0 if status == -signal.SIGTERM else status  # too early for it to stop in order
             if not self._all_up:  # what keeps one from starting will keep the others from it too
                 self.stop()
                 return status or 1
