@@ -11,12 +11,21 @@ import msgspec
 SlowPolicy = Literal["disconnect", "drop_oldest", "conflate"]
 
 
+MAX_OFFSET: Final = 2**53 - 1
+"""Beyond any topic's top; what clients send is cut to it, because not every broker and client counts further."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
 
     offset: int
     epoch: str
+
+    @property
+    def bounded(self) -> Position:
+        """The same place, or one just as far beyond the top when the offset is absurd."""
+        return self if self.offset <= MAX_OFFSET else Position(MAX_OFFSET, self.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,5 +173,7 @@ class TopicOptions:
     recovery: Literal["stream", "cache"] = "stream"
     slow: SlowPolicy = "disconnect"
     conflate: str = ""
+    delta: bool = False
+    filter: bool = False
     max_bytes: int = 65_536
     schema: Mapping[str, Any] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -23,6 +23,7 @@ from hub.live import LiveTopic, Subscription
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
 from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
+from hub.protocol.deltas import Deltas
 from hub.recovery import Recovered
 from hub.schemas import PayloadSchema
 from hub.shared_read import SharedReads
@@ -61,6 +62,7 @@ class Router:
         self._topics: dict[str, LiveTopic] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
+        self._deltas = Deltas()
         self._schemas = {
             rule.options.pattern: PayloadSchema(rule.options.schema)
             for _, rule in table.topics
@@ -160,6 +162,8 @@ class Router:
             raise ReplyError(UNKNOWN_TOPIC)
         if found[0].options.history is None:
             raise ReplyError(NOT_AVAILABLE)
+        if query.since is not None:
+            query = replace(query, since=query.since.bounded)
         return await self.bridge.history(topic, query)
 
     # Subscribers
@@ -181,13 +185,13 @@ class Router:
             elif latest:
                 outcome = await self._latest(live)
             else:
-                outcome = await self._recover(live, since)
+                outcome = await self._recover(live, since.bounded)
         except BaseException:
             self._exit(live)
             raise
         live.add(subscription)
         metrics.SUBSCRIPTIONS.inc()
-        return outcome
+        return live.recovered(subscription, outcome)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Takes a subscriber out; it gets nothing more of the topic."""
@@ -201,7 +205,7 @@ class Router:
     def subscribers(self, topic: str) -> int:
         """How many subscriptions a topic has here."""
         live = self._topics.get(topic)
-        return sum(len(group) for group in live.groups.values()) if live else 0
+        return live.count() if live else 0
 
     def topics(self) -> list[str]:
         """The topics that somebody here listens to."""
@@ -210,7 +214,7 @@ class Router:
     def _enter(self, topic: str, rule: TopicRule) -> LiveTopic:
         live = self._topics.get(topic)
         if live is None:
-            live = self._topics[topic] = LiveTopic(topic, rule, self.tick)
+            live = self._topics[topic] = LiveTopic(topic, rule, self.tick, self._deltas)
             metrics.TOPICS.inc()
         live.users += 1
         return live

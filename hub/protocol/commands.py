@@ -34,6 +34,8 @@ class SubscribeRequest(Struct, frozen=True):
     positioned: bool = False
     recoverable: bool = False
     join_leave: bool = False
+    delta: str = ""
+    tf: Raw | UnsetType = UNSET
     flag: int = 0
     type: int = 0
 
@@ -162,6 +164,7 @@ class WirePublication(Struct, frozen=True, omit_defaults=True):
     offset: int = 0
     tags: dict[str, str] | None = None
     epoch: str = ""
+    delta: bool = False
 
 
 class SubscribeResult(Struct, frozen=True, omit_defaults=True):
@@ -177,6 +180,7 @@ class SubscribeResult(Struct, frozen=True, omit_defaults=True):
     recovered: bool = False
     was_recovering: bool = False
     data: Raw | UnsetType = UNSET
+    delta: bool = False
 
 
 class ConnectResult(Struct, frozen=True, omit_defaults=True):

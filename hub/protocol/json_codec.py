@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from hub.errors import BAD_FRAME, Disconnect, ReplyError
 from hub.model import ClientInfo, Publication
 from hub.protocol.commands import Command, WireError, WireInfo, WirePublication
+from hub.protocol.deltas import Difference
 
 _decoder = msgspec.json.Decoder(Command)
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +30,8 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
 
     Commands stand on lines of their own. The commands before a bad piece have been yielded when it raises.
     """
+    if not frame.isascii():
+        _check_utf8(frame)
     if b"\n" not in frame:
         yield _decode(frame)
         return
@@ -40,6 +43,14 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
             yield _decode(line)
     else:
         yield whole
+
+
+def _check_utf8(frame: bytes) -> None:
+    """Payloads are passed on as they stand, so nothing later would notice bytes that are no UTF-8."""
+    try:
+        frame.decode()
+    except UnicodeDecodeError as error:
+        raise Disconnect(BAD_FRAME) from error
 
 
 def _decode(piece: bytes) -> Command:
@@ -90,6 +101,7 @@ def wire_publication(publication: Publication) -> WirePublication:
         publication.offset,
         dict(publication.tags) if publication.tags else None,
         publication.epoch if publication.offset == 1 else "",
+        isinstance(publication, Difference),
     )
 
 
@@ -119,6 +131,8 @@ def publication_body(publication: Publication) -> bytes:
             parts += (b',"epoch":', _encode(publication.epoch))
     if publication.tags:
         parts += (b',"tags":', _encode(publication.tags))
+    if isinstance(publication, Difference):
+        parts.append(b',"delta":true')
     parts.append(b"}")
     return b"".join(parts)
 

@@ -14,6 +14,7 @@ from typing import Final
 from hub import metrics
 from hub.errors import (
     ALREADY_SUBSCRIBED,
+    BAD_REQUEST,
     INTERNAL,
     LIMIT_EXCEEDED,
     PERMISSION_DENIED,
@@ -31,6 +32,7 @@ from hub.outbox import Outbox, Transport, Wire
 from hub.plugin import Accept
 from hub.protocol.json_codec import encode
 from hub.recovery import Recovered
+from hub.tags import TagFilter
 
 _log = logging.getLogger("hub.session")
 BACKLOG_PAUSE: Final = 64
@@ -62,6 +64,9 @@ class Wanted:
     chan_info: bytes | None = None
     data: bytes | None = None
     expires_at: float | None = None
+    delta: bool = False
+    """Whether differences are wanted; it gets them where the topic offers them."""
+    filter: TagFilter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,8 @@ class Session(ABC):
             raise ReplyError(LIMIT_EXCEEDED)
         if not (wanted.granted or self.node.may(self.identity, "subscribe", topic)):
             raise ReplyError(PERMISSION_DENIED)
+        if wanted.filter is not None and not rule.options.filter:
+            raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
         self._making.add(topic)
         try:
             if self._departing and topic in self._departing:
@@ -222,7 +229,8 @@ class Session(ABC):
             if isinstance(answer, Accept):
                 data = data if answer.data is None else encode(answer.data)
                 chan_info = chan_info if answer.info is None else encode(answer.info)
-        subscription = Subscription(topic, self, self.outbox, rule.options)
+        delta = wanted.delta and rule.options.delta
+        subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
         if rule.options.presence and not self.closed:
             await self.node.presence.add(topic, held.info)

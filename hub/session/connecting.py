@@ -31,7 +31,7 @@ from hub.protocol.commands import (
 from hub.protocol.json_codec import encode, payload, raw_or_unset
 from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
-from hub.session.subscribing import result_of, since_of
+from hub.session.subscribing import form_of, result_of, since_of
 
 
 def identify(session: ClientSession, token: str) -> Identity:
@@ -96,24 +96,26 @@ async def _server_side(
     made: dict[str, tuple[Established, SubscribeResult]] = {}
     for topic in dict.fromkeys((*forced, *asked)):
         request = asked.get(topic, SubscribeRequest())
-        since = since_of(request)
         options = identity.subs.get(topic, {})
-        wanted = Wanted(
-            topic,
-            since=since,
-            granted=topic in forced,
-            forced=True,
-            chan_info=encode(options["info"]) if "info" in options else None,
-            data=encode(options["data"]) if "data" in options else None,
-        )
         try:
+            delta, tag_filter = form_of(request)
+            wanted = Wanted(
+                topic,
+                since=since_of(request),
+                granted=topic in forced,
+                forced=True,
+                chan_info=encode(options["info"]) if "info" in options else None,
+                data=encode(options["data"]) if "data" in options else None,
+                delta=delta,
+                filter=tag_filter,
+            )
             established = await session.establish(wanted)
         except HubError:
             if topic in forced:
                 raise
             # What a client asks for by itself and may not have is left out without a word, as its SDKs expect.
             continue
-        made[topic] = established, result_of(session, established, since)
+        made[topic] = established, result_of(session, established, wanted.since)
     return made
 
 

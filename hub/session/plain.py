@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 
 from hub.errors import (
+    BAD_REQUEST,
     INSUFFICIENT_STATE,
     INTERNAL,
     PERMISSION_DENIED,
@@ -58,11 +59,14 @@ def payload_of(text: bytes) -> bytes:
     if text[:1] != b'"':
         try:
             msgspec.json.decode(text)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             pass
         else:
             return compact(text.strip())
-    return encode(text.decode())
+    try:
+        return encode(text.decode())
+    except UnicodeDecodeError as error:
+        raise ReplyError(BAD_REQUEST, "bad request: a frame is text in UTF-8") from error
 
 
 class PlainSession(Session):

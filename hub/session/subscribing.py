@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from msgspec import UNSET
+
 from hub import metrics
 from hub.auth.tokens import SubscriptionGrant
 from hub.errors import (
@@ -27,6 +31,10 @@ from hub.protocol.commands import (
 from hub.protocol.json_codec import raw_or_unset, wire_publications
 from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
+from hub.tags import TagFilter, read_filter
+
+DELTA_FORM = "fossil"
+"""The only form of differences; who asks for another one gets none."""
 
 REJECT_UNRECOVERED = 2
 """The bit of `flag` by which a client asks for an error in place of an unrecovered subscription."""
@@ -35,6 +43,17 @@ REJECT_UNRECOVERED = 2
 def since_of(request: SubscribeRequest) -> Position | None:
     """The position that a client wants to recover from; None when it wants none."""
     return Position(request.offset, request.epoch) if request.recover else None
+
+
+def form_of(request: SubscribeRequest) -> tuple[bool, TagFilter | None]:
+    """Whether differences are asked for, and the tags filter; raises ReplyError 107 for a bad filter or for both."""
+    delta = request.delta == DELTA_FORM
+    if request.tf is UNSET:
+        return delta, None
+    found = read_filter(bytes(request.tf))
+    if found is not None and request.delta:
+        raise ReplyError(BAD_REQUEST, "bad request: delta and a tags filter exclude one another")
+    return delta, found
 
 
 def result_of(session: ClientSession, established: Established, since: Position | None) -> SubscribeResult:
@@ -54,6 +73,7 @@ def result_of(session: ClientSession, established: Established, since: Position 
         recovered=outcome.recovered,
         was_recovering=since is not None and positioned,
         data=raw_or_unset(established.data),
+        delta=held.subscription.delta,
     )
 
 
@@ -65,12 +85,12 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     if request.type:
         raise ReplyError(BAD_REQUEST, "bad request: only stream subscriptions (type 0) are known")
     since = since_of(request)
-    wanted = Wanted(topic, since=since)
+    delta, tag_filter = form_of(request)
+    wanted = Wanted(topic, since=since, delta=delta, filter=tag_filter)
     if request.token:
         grant = _granted(session, topic, request.token)
-        wanted = Wanted(
-            topic,
-            since=since,
+        wanted = replace(
+            wanted,
             granted=True,
             chan_info=grant.info,
             data=grant.data,

@@ -114,6 +114,14 @@ async def test_a_refused_publication_is_told_and_the_socket_stays(hub: LiveHub) 
         assert await received(socket) == '{"fine":1}'
 
 
+async def test_a_binary_frame_is_text_in_utf8_or_refused(hub: LiveHub) -> None:
+    async with connect(f"{hub.ws_url}/ws/open:6") as socket:
+        await socket.send(b"\xff\xfe")
+        assert json.loads(await received(socket))["error"]["code"] == 107
+        await socket.send("grüße".encode())
+        assert await received(socket) == "grüße"
+
+
 async def test_a_frame_over_the_limit_is_1009(hub: LiveHub) -> None:
     async with connect(f"{hub.ws_url}/ws/open:4") as socket:
         await socket.send("x" * 20_001)

@@ -64,6 +64,7 @@ def test_of_several_methods_the_first_in_the_protocols_order_is_read() -> None:
         b'{"id":1,"publish":{"channel":"a","data":NaN}}',
         b'{"id":1,"publish":{"data":' + b"[" * 100_000,
         b"\xff\xfe",
+        b'{"id":1,"publish":{"channel":"a","data":"\xff"}}',
     ],
 )
 def test_a_frame_that_is_no_command_ends_the_session(frame: bytes) -> None:
