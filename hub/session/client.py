@@ -61,6 +61,7 @@ class ClientSession(Session):
         "_stale_at",
         "emulated",
         "expires_at",
+        "frame_ping",
         "handshake_token",
         "methods",
         "state",
@@ -75,11 +76,16 @@ class ClientSession(Session):
         methods: dict[str, Method],
         *,
         token: str = "",
+        frame_ping: bool = False,
     ) -> None:
-        """`token` is what the handshake brought, used when the connect command has none."""
+        """`token` is what the handshake brought, used when the connect command has none.
+
+        With `frame_ping` the client wants to be pinged by the transport, not by the protocol.
+        """
         super().__init__(node, transport, wire, transport_name)
         self.methods = methods
         self.handshake_token = token
+        self.frame_ping = frame_ping
         self.emulated = False
         self.state: Literal["new", "connected", "failed"] = "new"
         self.expires_at: float | None = None
@@ -203,8 +209,12 @@ class ClientSession(Session):
     def _ping(self, now: float) -> None:
         if self._ping_at is None or now < self._ping_at:
             return
-        self.outbox.push(PING)
         self._ping_at = now + self.node.limits.ping
+        if self.frame_ping:
+            if not self.outbox.transport.ping():
+                self.lost()
+            return
+        self.outbox.push(PING)
         self._pong_until = now + self.node.limits.pong_timeout
 
     def _pong(self) -> None:

@@ -79,8 +79,8 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
             ttl=session.ttl(identity.expires_at),
             data=raw_or_unset(data[-1] if data else None),
             subs={topic: result for topic, (_, result) in made.items()} or None,
-            ping=int(limits.ping),
-            pong=True,
+            ping=0 if session.frame_ping else int(limits.ping),
+            pong=not session.frame_ping,
             session=session.client if emulated else "",
             node=session.node.id if emulated else "",
         )

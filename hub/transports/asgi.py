@@ -99,4 +99,6 @@ class AsgiTransport:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            session.receive(text.encode("utf-8", "replace") if text is not None else message.get("bytes") or b"")
+            session.receive(
+                text.encode("utf-8", "replace") if text is not None else message.get("bytes") or b""
+            )

@@ -192,5 +192,3 @@ def connection_of(scope: Any) -> HubWebSocketProtocol | None:
     """The connection behind a scope, when the hub's own protocol class serves it."""
     found = (scope.get("extensions") or {}).get(EXTENSION)
     return found if isinstance(found, HubWebSocketProtocol) else None
-
-

@@ -32,11 +32,16 @@ class ClientSocket:
         offered = websocket.scope.get("subprotocols") or []
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         token = handshake_token(websocket)
+        frame_ping = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
         connection = connection_of(websocket.scope)
         if connection is not None:
-            session = ClientSession(self._node, connection, JSON_FRAMES, "websocket", METHODS, token=token)
+            session = ClientSession(
+                self._node, connection, JSON_FRAMES, "websocket", METHODS, token=token, frame_ping=frame_ping
+            )
             connection.attach(session, self._node.limits.queue_bytes)
             return
         transport = AsgiTransport(websocket)
-        session = ClientSession(self._node, transport, JSON_TEXT, "websocket", METHODS, token=token)
+        session = ClientSession(
+            self._node, transport, JSON_TEXT, "websocket", METHODS, token=token, frame_ping=frame_ping
+        )
         await transport.serve(session)
