@@ -125,7 +125,7 @@ class Page:
         """A PNG of what is seen, kept at `path`."""
         shot = await self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         image = base64.b64decode(shot["data"])
-        path.write_bytes(image)
+        await asyncio.to_thread(path.write_bytes, image)
         return image
 
     async def begin(self, url: str) -> None:

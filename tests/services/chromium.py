@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.services.missing import find_program, unavailable
@@ -85,8 +86,16 @@ def _owned_devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | 
 
 
 @pytest.fixture
-def devtools_url(_owned_devtools: str | None) -> str:
-    """A running headless Chromium, one for the whole run; the HTTP address of its DevTools protocol."""
+def devtools_url(_owned_devtools: str | None) -> Iterator[str]:
+    """A running headless Chromium, one for the whole run; the HTTP address of its DevTools protocol.
+
+    The pages that a test leaves open are closed, before the servers that they talk to stop.
+    """
     if _owned_devtools is None:
         unavailable("Chromium", REMEDY)
-    return _owned_devtools
+    yield _owned_devtools
+    with httpx2.Client(base_url=_owned_devtools) as devtools:
+        pages = devtools.get("/json/list").json()
+        devtools.put("/json/new?about:blank")  # without any page the browser would end
+        for page in pages:
+            devtools.get(f"/json/close/{page['id']}")

@@ -114,7 +114,7 @@ export class Bell {
       { "data-priority": one.priority, "data-unread": one.read === null },
       mark(one.priority),
       el("div", {}, el("b", {}, one.title), one.body ? el("p", {}, one.body) : null, this.#foot(one)),
-      one.read === null ? el("button", { type: "button", class: "quiet", "aria-label": `Mark “${one.title}” as read`, onclick: read }, "Mark read") : null,
+      one.read === null ? el("button", { type: "button", class: "quiet", "aria-label": `Mark read: ${one.title}`, onclick: read }, "Mark read") : null,
     );
   }
 

@@ -45,8 +45,8 @@ export class Chat {
 
   /** Shows a room; from now on this tab listens to it. */
   enter(name) {
-    this.#current = name;
     const room = this.#rooms.get(name) ?? this.#open(name);
+    this.#current = name;
     room.unread = 0;
     const view = this.#views.get(name);
     this.#middle.querySelector(".log")?.remove();
@@ -128,17 +128,18 @@ export class Chat {
     return el("form", { class: "new-room", onsubmit: (event) => this.#create(event, name) }, name, el("button", { type: "submit", "aria-label": "Create the room" }, "+"));
   }
 
+  /** Enters the room of a name; makes it where there is none. */
   async #create(event, input) {
     event.preventDefault();
+    const name = input.value;
+    await this.#readRooms();
     try {
-      const room = await this.#caller.post("/api/chat/rooms", { name: input.value });
-      if (!this.#rooms.has(room.name)) this.#rooms.set(room.name, null);
-      input.value = "";
-      this.#choose(room.name);
+      if (!this.#rooms.has(name)) await this.#caller.post("/api/chat/rooms", { name });
     } catch (error) {
-      this.note(error.message, "bad");
-      if (error.status === 409) this.#readRooms();
+      if (error.status !== 409) return void this.note(error.message, "bad"); // 409: somebody was faster
     }
+    input.value = "";
+    this.#choose(name);
   }
 
   #composer() {

@@ -19,7 +19,7 @@ export class Room extends EventTarget {
   #caller;
   #topic;
   #typing;
-  #typed = 0;
+  #typed = null;
 
   constructor(name, connection, caller) {
     super();
@@ -53,7 +53,7 @@ export class Room extends EventTarget {
     const draft = { text, nonce: crypto.randomUUID(), time: Date.now(), state: "sending", reason: "" };
     this.drafts.set(draft.nonce, draft);
     this.#tell("sending", draft);
-    this.#typed = 0;
+    this.#typed = null;
     return this.send(draft);
   }
 
@@ -71,8 +71,8 @@ export class Room extends EventTarget {
   /** Tells the others that one is typing, or has stopped; not with every key. */
   async type(on) {
     const now = performance.now();
-    if (on ? now - this.#typed < SAY_AGAIN : this.#typed === 0) return;
-    this.#typed = on ? now : 0;
+    if (on ? this.#typed !== null && now - this.#typed < SAY_AGAIN : this.#typed === null) return;
+    this.#typed = on ? now : null;
     await this.#typing.publish({ typing: on }).catch(() => {}); // nobody misses it
   }
 
