@@ -27,8 +27,36 @@ def _redis(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
     return RedisBroker(urls, prefix=prefix, inbox=inbox)
 
 
+def _nats(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
+    try:
+        from hub.broker.nats.broker import NatsBroker  # noqa: PLC0415  # its package is an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "nats":
+            raise HubError("package nats is missing: pip install 'topichub[nats]'") from None
+        raise
+    return NatsBroker(urls, prefix=prefix, inbox=inbox)
+
+
+def _postgres(urls: Sequence[str], prefix: str, inbox: Inbox | None) -> Broker:
+    try:
+        from hub.broker.postgres.broker import PostgresBroker  # noqa: PLC0415  # its package is an extra
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "asyncpg":
+            raise HubError("package asyncpg is missing: pip install 'topichub[postgres]'") from None
+        raise
+    return PostgresBroker(urls, prefix=prefix, inbox=inbox)
+
+
 _MAKERS: Final[Mapping[str, Callable[[Sequence[str], str, Inbox | None], Broker]]] = MappingProxyType(
-    {"memory": _memory, "redis": _redis, "rediss": _redis}
+    {
+        "memory": _memory,
+        "redis": _redis,
+        "rediss": _redis,
+        "nats": _nats,
+        "tls": _nats,
+        "postgresql": _postgres,
+        "postgres": _postgres,
+    }
 )
 SCHEMES: Final = tuple(_MAKERS)
 """The schemes of URLs that name a broker."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from hub.errors import HubError
 from hub.presence.base import Presence
 from hub.presence.memory import MemoryPresence
 
-SCHEMES = ("memory", "redis", "rediss")
+SCHEMES = ("memory", "redis", "rediss", "postgresql", "postgres", "nats", "tls")
 """The schemes of URLs that name a presence store."""
 
 
@@ -28,10 +30,42 @@ def make_presence(
         )
     if scheme == "memory":
         return MemoryPresence(ttl, clock)
+    make, extra = _MAKERS[scheme]
     try:
-        from hub.presence.redis import RedisPresence  # noqa: PLC0415  # its package is an extra
+        return make(url, prefix, ttl)
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "redis":
-            raise HubError("package redis is missing: pip install 'topichub[redis]'") from None
+        package = (error.name or "").partition(".")[0]
+        if package in {"redis", "asyncpg", "nats"}:
+            raise HubError(f"package {package} is missing: pip install 'topichub[{extra}]'") from None
         raise
+
+
+def _redis(url: str, prefix: str, ttl: float) -> Presence:
+    from hub.presence.redis import RedisPresence  # noqa: PLC0415  # its package is an extra
+
     return RedisPresence(url, prefix=prefix, ttl=ttl)
+
+
+def _postgres(url: str, prefix: str, ttl: float) -> Presence:
+    from hub.presence.postgres import PostgresPresence  # noqa: PLC0415  # its package is an extra
+
+    return PostgresPresence(url, prefix=prefix, ttl=ttl)
+
+
+def _nats(url: str, prefix: str, ttl: float) -> Presence:
+    from hub.presence.nats import NatsPresence  # noqa: PLC0415  # its package is an extra
+
+    return NatsPresence(url, prefix=prefix, ttl=ttl)
+
+
+_MAKERS: Final[Mapping[str, tuple[Callable[[str, str, float], Presence], str]]] = MappingProxyType(
+    {
+        "redis": (_redis, "redis"),
+        "rediss": (_redis, "redis"),
+        "postgresql": (_postgres, "postgres"),
+        "postgres": (_postgres, "postgres"),
+        "nats": (_nats, "nats"),
+        "tls": (_nats, "nats"),
+    }
+)
+"""What makes a store, and the extra that brings its package."""

@@ -30,12 +30,14 @@ API_KEY_BYTES: Final = 16
 _DRIVERS: Final = {
     "redis": "redis",
     "rediss": "redis",
+    "nats": "nats",
+    "tls": "nats",
     "postgresql": "asyncpg",
     "postgres": "asyncpg",
     "postgresql+asyncpg": "asyncpg",
 }
-_EXTRAS: Final = {"redis": "redis", "asyncpg": "postgres"}
-_BROKERS: Final = ("memory", "redis", "rediss")
+_EXTRAS: Final = {"redis": "redis", "asyncpg": "postgres", "nats": "nats"}
+_BROKERS: Final = ("memory", "redis", "rediss", "nats", "tls")
 _DATABASES: Final = ("sqlite", "postgresql")
 _DATABASE_SPELLINGS: Final = (*_DATABASES, "postgres", "postgresql+asyncpg", "sqlite+aiosqlite")
 _MAKE: Final = 'Make one with `python3 -c "import secrets; print(secrets.token_urlsafe(48))"`'

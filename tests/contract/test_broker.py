@@ -18,9 +18,13 @@ from hub.model import ClientInfo, HistoryOptions, HistoryQuery, Position, Public
 from tests.contract.bridged import ALL, KEPT, TOPIC, Hub, eventually, position, running
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "nats", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue("redis_url") if request.param == "redis" else "memory://"
+    if request.param == "memory":
+        return "memory://"
+    return request.getfixturevalue(
+        "postgres_url" if request.param == "postgresql" else f"{request.param}_url"
+    )
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+import asyncpg
 import pytest
 
 from hub.errors import BrokerError, HubError
 from hub.model import ClientInfo, PresenceStats
 from hub.presence.base import Presence
 from hub.presence.factory import make_presence
+from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 
 TTL = 0.6
@@ -31,7 +33,7 @@ class Store:
     passes: Callable[[float], Awaitable[None]]
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "nats", "postgresql"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     now = [100.0]
 
@@ -41,7 +43,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         found = Store(make_presence("memory://", prefix="test", ttl=TTL, clock=lambda: now[0]), jump)
     else:
-        url = request.getfixturevalue("redis_url")
+        server = "postgres" if request.param == "postgresql" else request.param
+        url = request.getfixturevalue(f"{server}_url")
         found = Store(make_presence(url, prefix="test", ttl=TTL), asyncio.sleep)
     await found.presence.start()
     yield found
@@ -172,7 +175,58 @@ async def test_lost_redis_is_a_broker_error_within_seconds_and_mends_itself(
     await presence.stop()
 
 
-@pytest.mark.parametrize("url", ["nats://x", "redis://x?nonsense=1", "redis://x:port"])
+async def test_two_nodes_on_postgresql_see_each_others_clients(postgres_url: str) -> None:
+    here, there = (make_presence(postgres_url, prefix="test", ttl=30) for _ in range(2))
+    await asyncio.gather(here.add(TOPIC, ANN), there.add(TOPIC, BOB))
+    assert await here.get(TOPIC) == await there.get(TOPIC) == {"c-1": ANN, "c-3": BOB}
+    await there.remove(TOPIC, "c-1", "ann")
+    assert await here.stats(TOPIC) == PresenceStats(1, 1)
+    await here.stop()
+    assert await there.stats(TOPIC) == PresenceStats(1, 1)
+    await there.stop()
+
+
+async def test_lost_postgresql_is_a_broker_error_within_seconds_and_mends_itself(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    presence = make_presence(postgres_url, prefix="test", ttl=30)
+    await presence.add(TOPIC, ANN)
+    postgres_server.kill()
+    began = time.monotonic()
+    with pytest.raises(BrokerError):
+        await presence.add(TOPIC, BOB)
+    with pytest.raises(BrokerError):
+        await presence.get(TOPIC)
+    assert time.monotonic() - began < 3
+    postgres_server.start()
+    assert await presence.get(TOPIC) == {}
+    await presence.keep({TOPIC: [ANN]})
+    assert await presence.get(TOPIC) == {"c-1": ANN}
+    began = time.monotonic()
+    with postgres_server.frozen():
+        with pytest.raises(BrokerError):
+            await presence.stats(TOPIC)
+        assert time.monotonic() - began < 5
+    assert await presence.get(TOPIC) == {"c-1": ANN}
+    await presence.stop()
+
+
+async def test_expired_leases_leave_the_table(postgres_url: str) -> None:
+    presence = make_presence(postgres_url, prefix="test", ttl=0.2)
+    await presence.start()
+    await presence.keep({TOPIC: [ClientInfo("u", f"c{number}") for number in range(100)]})
+    connection = await asyncpg.connect(postgres_url)
+    assert await connection.fetchval("SELECT count(*) FROM test_presence") == 100
+    async with asyncio.timeout(5):
+        while await connection.fetchval("SELECT count(*) FROM test_presence"):
+            await asyncio.sleep(0.05)
+    await connection.close()
+    await presence.stop()
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://x/path", "nats://x?replicas=2", "kafka://x", "redis://x?nonsense=1", "redis://x:port"]
+)
 def test_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(HubError):
         make_presence(url, prefix="test", ttl=1)

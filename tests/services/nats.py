@@ -30,7 +30,16 @@ class NatsServer:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._store = folder / "store"
-        command = [program, "--addr", "127.0.0.1", "--port", str(self.port), "--jetstream", "--store_dir", self._store]
+        command = [
+            program,
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--jetstream",
+            "--store_dir",
+            self._store,
+        ]
         self._process = ServerProcess(command, folder / "nats.log")
 
     def start(self) -> None:

@@ -12,17 +12,18 @@ from broadcaster import Event
 
 from hub.broker.base import Broker, Outgoing
 from hub.broker.inbox import Inbox
-from hub.broker.nats.address import Address
 from hub.broker.nats.history import History
-from hub.broker.nats.jetstream import JetStream
-from hub.broker.nats.link import Link
 from hub.broker.nats.publisher import Publisher
-from hub.broker.nats.subjects import Subjects, token_of
+from hub.broker.nats.subjects import Subjects
 from hub.broker.nats.subscriber import Subscriber
 from hub.broker.nats.topics import Topics
 from hub.broker.nats.upkeep import Upkeep
 from hub.errors import BrokerError, HubError
 from hub.model import HistoryPage, HistoryQuery
+from hub.nats.address import Address
+from hub.nats.jetstream import JetStream
+from hub.nats.link import Link
+from hub.nats.token import token_of
 
 logger = logging.getLogger(__name__)
 PUBLISH_SECONDS: Final = 3.0
@@ -48,10 +49,11 @@ class NatsBroker(Broker):
         self._inbox = inbox or Inbox()
         subjects = Subjects(token_of(prefix))
         self._jetstream = JetStream(
-            self._address,
-            stream=subjects.stream,
-            subjects=subjects.stored,
-            settings={"max_msgs_per_subject": -1, "republish": subjects.forward},
+            subjects.stream,
+            subjects.stored,
+            {"max_msgs_per_subject": -1, "republish": subjects.forward},
+            storage=self._address.storage,
+            replicas=self._address.replicas,
         )
         topics = self._topics = Topics(self._jetstream, subjects)
         self._subscriber = Subscriber(self._inbox, topics, subjects)

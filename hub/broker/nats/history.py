@@ -6,7 +6,6 @@ import asyncio
 from typing import Final
 
 from hub.broker.envelope import EnvelopeError
-from hub.broker.nats.jetstream import Conflict, JetStream, Write
 from hub.broker.nats.plan import current
 from hub.broker.nats.publisher import ttl_of
 from hub.broker.nats.state import TopicState, pack, publications, unpack
@@ -14,6 +13,7 @@ from hub.broker.nats.subjects import Subjects
 from hub.broker.nats.topics import Known, Topics
 from hub.errors import BrokerError
 from hub.model import HistoryPage, HistoryQuery, Publication
+from hub.nats.jetstream import Conflict, JetStream, Write
 
 _TRIES: Final = 5
 _LAG_SECONDS: Final = 0.05

@@ -12,12 +12,12 @@ import msgspec
 
 from hub.broker.base import Outgoing, PublishResult
 from hub.broker.envelope import encode_body
-from hub.broker.nats.jetstream import Conflict, JetStream, Write
 from hub.broker.nats.plan import Call, Plan, Remembered, make_plan
 from hub.broker.nats.state import TopicState, pack
 from hub.broker.nats.subjects import Subjects
 from hub.broker.nats.topics import Known, Topics
 from hub.errors import BrokerError
+from hub.nats.jetstream import Conflict, JetStream, Write
 
 logger = logging.getLogger(__name__)
 MAX_CALLS: Final = 200

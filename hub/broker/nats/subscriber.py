@@ -11,12 +11,12 @@ from nats.aio.subscription import Subscription
 
 from hub.broker.envelope import EnvelopeError, decode_body
 from hub.broker.inbox import Inbox
-from hub.broker.nats.link import Link
 from hub.broker.nats.state import publications, unpack
 from hub.broker.nats.subjects import Subjects
 from hub.broker.nats.topics import Topics
 from hub.errors import BrokerError
 from hub.model import Publication
+from hub.nats.link import Link
 
 logger = logging.getLogger(__name__)
 

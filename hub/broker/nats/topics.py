@@ -10,11 +10,11 @@ import msgspec
 
 from hub.broker.envelope import EnvelopeError
 from hub.broker.epochs import new_epoch
-from hub.broker.nats.jetstream import JetStream, Stored
 from hub.broker.nats.plan import Remembered
 from hub.broker.nats.state import TopicState, unpack
 from hub.broker.nats.subjects import Subjects
 from hub.errors import BrokerError
+from hub.nats.jetstream import JetStream, Stored
 
 MAX_KNOWN: Final = 20_000
 _decoder = msgspec.json.Decoder(Remembered)

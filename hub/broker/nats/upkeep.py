@@ -8,10 +8,10 @@ import logging
 from typing import Final
 
 from hub.broker.nats.history import History
-from hub.broker.nats.jetstream import JetStream
 from hub.broker.nats.plan import Plan
 from hub.broker.nats.subjects import Subjects
 from hub.errors import BrokerError
+from hub.nats.jetstream import JetStream
 
 logger = logging.getLogger(__name__)
 SWEEP_SECONDS: Final = 5.0

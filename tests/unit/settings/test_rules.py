@@ -42,7 +42,7 @@ def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
     assert broken() == []
 
 
-@pytest.mark.parametrize("url", ["memory://", "redis://h:1/2", "rediss://:pw@h", "redis://"])
+@pytest.mark.parametrize("url", ["memory://", "redis://h:1/2", "rediss://:pw@h", "redis://", "nats://u:pw@h", "tls://h:4222"])
 def test_brokers_that_are_known(url: str) -> None:
     assert broken(broker={"url": url}) == []
 

@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from hub.broker.nats.address import Address
 from hub.errors import BrokerError
+from hub.nats.address import Address
 
 logger = logging.getLogger(__name__)
 Headers = dict[str, str]

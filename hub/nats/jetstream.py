@@ -1,8 +1,9 @@
-"""The part of the JetStream API that the hub uses, on the one stream that keeps its topics."""
+"""The part of the JetStream API that the hub uses, on one stream."""
 
 from __future__ import annotations
 
 import base64
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.broker.epochs import new_epoch
-from hub.broker.nats.address import Address
-from hub.broker.nats.link import Headers, Link
 from hub.errors import BrokerError
+from hub.nats.link import Headers, Link
 
 _NOT_FOUND: Final = (404, 10037, 10059)
 _WRONG_SEQUENCE: Final = (10071, 10164)
@@ -58,15 +57,18 @@ class Write:
 
 
 class JetStream:
-    """One stream over one connection at a time; without `link` everything raises BrokerError."""
+    """One stream over one connection at a time; without `link` everything raises BrokerError.
+
+    `storage` and `replicas` are those with which it is made; one that exists keeps its own.
+    """
 
     def __init__(
-        self, address: Address, *, stream: str, subjects: Sequence[str], settings: dict[str, Any]
+        self, name: str, subjects: Sequence[str], settings: dict[str, Any], *, storage: str, replicas: int
     ) -> None:
         self.link: Link | None = None
-        self._address = address
-        self._stream = stream
+        self._stream = name
         self._settings = {"subjects": list(subjects), **settings}
+        self._made = {"storage": storage, "num_replicas": replicas}
         self._ahead = 0.0
 
     @property
@@ -90,8 +92,7 @@ class JetStream:
         }
         config = info.get("config")
         if config is None:
-            made = {**needed, "storage": self._address.storage, "num_replicas": self._address.replicas}
-            config = await self._settle(link, "CREATE", made)
+            config = await self._settle(link, "CREATE", {**needed, **self._made})
         elif any(config.get(name) != value for name, value in needed.items()):
             config = await self._settle(link, "UPDATE", {**config, **needed})
         if not (config.get("allow_atomic") and config.get("allow_msg_ttl")):
@@ -105,7 +106,7 @@ class JetStream:
         link = self._connected()
         batch: Headers = {}
         if len(writes) > 1:
-            batch = {"Nats-Batch-Id": new_epoch() + new_epoch()}
+            batch = {"Nats-Batch-Id": secrets.token_hex(16)}
         for number, write in enumerate(writes[:-1], 1):
             await link.send(
                 write.subject, write.data, {**write.headers, **batch, "Nats-Batch-Sequence": str(number)}
@@ -144,6 +145,12 @@ class JetStream:
                 break
             start = found[-1].sequence + 1
         return [each for each in found if each.sequence <= stop]
+
+    async def count(self, subject: str) -> int:
+        """How many messages there are of a subject, which may hold wildcards. Raises BrokerError."""
+        request = msgspec.json.encode({"next_by_subj": subject, "seq": 1, "batch": 1})
+        found = await self._connected().collect(f"$JS.API.DIRECT.GET.{self._stream}", request)
+        return 1 + int((found[0].headers or {}).get("Nats-Num-Pending", 0)) if found else 0
 
     async def purge(self, subject: str, before: int) -> None:
         """Deletes the messages of a subject whose sequence is below `before`. Raises BrokerError."""
