@@ -1,0 +1,79 @@
+"""The servers behind the brokers, as the suite breaks them: one line for each broker in `SERVERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from hub.broker.factory import SCHEMES
+from tests.services.missing import find_program
+from tests.services.redis import REMEDY, RedisServer
+
+
+class Server(Protocol):
+    """A broker's server in a process of our own."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1, the same over restarts."""
+
+    @property
+    def url(self) -> str:
+        """What the hub is configured with, `port` in it."""
+
+    def start(self) -> None:
+        """Starts it."""
+
+    def kill(self) -> None:
+        """SIGKILL; on a server that keeps nothing on disk all is lost."""
+
+    def restart(self, *, keep_data: bool = False) -> None:
+        """Starts it anew, after `kill` or instead of it: with `keep_data` as it was."""
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+
+
+def _redis(folder: Path) -> Server | None:
+    program = find_program("redis-server", "valkey-server")
+    return None if program is None else RedisServer(program, folder)
+
+
+SERVERS: Final[Mapping[str, tuple[Callable[[Path], Server | None], str]]] = {
+    "redis": (_redis, REMEDY),
+}
+"""By scheme: what makes the server, None where the machine lacks it, and how to get it."""
+ALIASES: Final = {"rediss": "redis"}
+"""Other schemes of the same broker."""
+BROKERS: Final = ("memory", *(scheme for scheme in SERVERS if scheme in SCHEMES))
+"""What the suite runs on: each broker that the hub knows."""
+
+
+class MissingServerError(Exception):
+    """The machine lacks a broker's server; `remedy` says how to get it."""
+
+    def __init__(self, broker: str, remedy: str) -> None:
+        super().__init__(f"no {broker} server here: {remedy}")
+        self.remedy = remedy
+
+
+@contextmanager
+def running(broker: str, folder: Path) -> Iterator[Server | None]:
+    """A started server; None for the broker that needs none. Raises MissingServerError."""
+    if broker == "memory":
+        yield None
+        return
+    make, remedy = SERVERS[broker]
+    server = make(folder)
+    if server is None:
+        raise MissingServerError(broker, remedy)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -1,0 +1,98 @@
+"""Publishers over the server API: numbered publications, each under a key, with an honest account of what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import httpx2
+
+from tests.chaos.history import Sent
+
+ANSWER_SECONDS = 5.0
+LOTS = 5
+"""Where topics keep only the latest of each lot for a slow reader, so many may wait."""
+MAY_BE_DONE = "it may have been done"
+"""What the hub's error says when it does not know either."""
+
+
+class Publisher:
+    """Publishes one after another; the next only when the last has an outcome. An attempt's failure is retried a few
+    times, under the same key, perhaps on another node.
+
+    `urls` are the nodes' HTTP addresses. `numbers` is shared by all publishers of a run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        urls: Sequence[str],
+        topic: str,
+        key: str,
+        numbers: itertools.count[int],
+        rng: random.Random,
+        clock: Callable[[], float],
+        *,
+        padding: int = 0,
+    ) -> None:
+        self.sent: list[Sent] = []
+        self._name = name
+        self._urls = urls
+        self._topic = topic
+        self._key = key
+        self._numbers = numbers
+        self._rng = rng
+        self._clock = clock
+        self._padding = "x" * padding
+
+    async def run(self, pause: float, until: asyncio.Event) -> None:
+        """Publishes with pauses around `pause` seconds until told to stop."""
+        limits = httpx2.Timeout(ANSWER_SECONDS, connect=1.0)
+        async with httpx2.AsyncClient(timeout=limits, headers={"X-API-Key": self._key}) as client:
+            while not until.is_set():
+                await self._publish(client)
+                await asyncio.sleep(self._rng.uniform(0, 2 * pause))
+
+    async def _publish(self, client: httpx2.AsyncClient) -> None:
+        sent = Sent(next(self._numbers), self._name, self._clock(), 0.0, "failed", attempts=0)
+        self.sent.append(sent)
+        url = self._rng.choice(self._urls)
+        for _ in range(self._rng.randint(1, 4)):
+            sent.attempts += 1
+            outcome = await self._attempt(client, url, sent)
+            if outcome == "acked" or sent.outcome == "failed":
+                sent.outcome = outcome
+            if outcome == "acked":
+                break
+            await asyncio.sleep(self._rng.uniform(0.02, 0.3))
+            url = self._rng.choice(self._urls)
+        sent.ended = self._clock()
+
+    async def _attempt(
+        self, client: httpx2.AsyncClient, url: str, sent: Sent
+    ) -> Literal["acked", "failed", "unknown"]:
+        body = {
+            "channel": self._topic,
+            "data": {"n": sent.number, "lot": sent.number % LOTS, "pad": self._padding},
+            "idempotency_key": f"{self._topic}-{sent.number}",
+        }
+        try:
+            answer = await client.post(f"{url}/api/publish", json=body)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            return "failed"  # nothing has left this machine
+        except httpx2.HTTPError:
+            return "unknown"
+        return _outcome(answer, sent)
+
+
+def _outcome(answer: httpx2.Response, sent: Sent) -> Literal["acked", "failed", "unknown"]:
+    if answer.status_code != 200:
+        return "unknown" if answer.status_code >= 500 else "failed"
+    told: dict[str, Any] = answer.json()
+    if "error" in told:
+        return "unknown" if MAY_BE_DONE in told["error"]["message"] else "failed"
+    sent.epoch, sent.offset = told["result"].get("epoch", ""), told["result"].get("offset", 0)
+    return "acked"

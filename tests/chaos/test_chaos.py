@@ -1,0 +1,56 @@
+"""The short form: each kind of fault on each broker, once, within a minute and a half. `scripts/chaos` is the long one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
+
+import pytest
+
+from hub.broker.factory import SCHEMES
+from tests.chaos.brokers import ALIASES, BROKERS, SERVERS, MissingServerError
+from tests.chaos.run import Load, judged, run
+from tests.chaos.scenarios import SCENARIOS, Scenario, fits
+from tests.chaos.site import Site, site
+from tests.services.missing import unavailable
+
+SHORT = Load(seconds=2.2, subscribers=6, publishers=4)
+RUNS = [
+    pytest.param(broker, scenario, id=f"{broker}-{scenario.name.replace(' ', '-')}")
+    for broker in BROKERS
+    for scenario in SCENARIOS
+    if fits(scenario, broker) and scenario.short
+]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Site]]:
+    """The site of a broker, started when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def place(broker: str) -> Site:
+            return stack.enter_context(site(broker, tmp_path_factory.mktemp(broker)))
+
+        yield place
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(("broker", "scenario"), RUNS)
+async def test_nothing_is_silently_lost_doubled_or_reordered(
+    places: Callable[[str], Site], broker: str, scenario: Scenario
+) -> None:
+    try:
+        place = places(broker)
+    except MissingServerError as missing:
+        unavailable(f"{broker} server", missing.remedy)
+    seed = secrets.randbelow(10**6)
+    verdict = judged(scenario, await run(scenario, place, seed, SHORT))
+    assert verdict.honest, f"seed {seed}: {verdict}"
+    assert (verdict.lost, verdict.duplicated, verdict.reordered, verdict.invented) == (0, 0, 0, 0)
+
+
+def test_every_broker_that_the_hub_knows_is_broken_here() -> None:
+    assert {*SCHEMES} - {"memory", *ALIASES} <= {*SERVERS}, "add it to SERVERS in tests/chaos/brokers.py"
