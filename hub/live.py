@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Protocol
 
 from hub import metrics, recovery
@@ -10,6 +11,10 @@ from hub.congestion import Waiting, waiting_room
 from hub.handlers import TopicRule
 from hub.model import Position, Publication, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit, Wire
+from hub.protocol.deltas import Deltas
+from hub.recovery import Recovered
+from hub.tags import TagFilter
+from hub.views import Views
 
 MAX_HELD = 10_000
 """Publications held back at most while the position is being learnt or mended; beyond, it counts as a gap."""
@@ -25,10 +30,22 @@ class Owner(Protocol):
 class Subscription:
     """One session on one topic, as the router sees it."""
 
-    __slots__ = ("options", "outbox", "owner", "topic", "waiting", "wire")
+    __slots__ = ("delta", "filter", "options", "outbox", "owner", "topic", "waiting", "wire")
 
-    def __init__(self, topic: str, owner: Owner, outbox: Outbox, options: TopicOptions) -> None:
+    def __init__(
+        self,
+        topic: str,
+        owner: Owner,
+        outbox: Outbox,
+        options: TopicOptions,
+        *,
+        delta: bool = False,
+        filter: TagFilter | None = None,  # noqa: A002 - the option's name
+    ) -> None:
+        """With `delta` payloads are sent as differences, with a filter only those that it admits; never both."""
         self.topic = topic
+        self.delta = delta
+        self.filter = filter
         self.owner = owner
         self.outbox = outbox
         self.options = options
@@ -57,7 +74,11 @@ class Subscription:
         if waiting.dropped and self.options.history is not None:
             self.owner.insufficient(self.topic)
             return
-        for unit in _joined(self.wire, self.topic, waiting.take()):
+        publications = waiting.take()
+        if self.delta:
+            # What waited ends with the last that all others were sent, so the next difference fits.
+            publications = Deltas().chain(publications)
+        for unit in _joined(self.wire, self.topic, publications):
             self.outbox.write(unit)
 
 
@@ -69,8 +90,10 @@ class LiveTopic:
     """
 
     __slots__ = (
+        "_deltas",
         "_pending",
         "_tick",
+        "_views",
         "buffers",
         "epoch",
         "groups",
@@ -85,7 +108,8 @@ class LiveTopic:
         "users",
     )
 
-    def __init__(self, name: str, rule: TopicRule, tick: Tick) -> None:
+    def __init__(self, name: str, rule: TopicRule, tick: Tick, deltas: Deltas | None = None) -> None:
+        """`deltas` are those of the node."""
         self.name = name
         self.rule = rule
         self.groups: dict[Wire, set[Subscription]] = {}
@@ -103,6 +127,9 @@ class LiveTopic:
         """What is delivered is copied here for subscribers whose history is being read."""
         self._pending: list[Publication] = []
         self._tick = tick
+        self._deltas = Deltas() if deltas is None else deltas
+        self._views: Views[Subscription] | None = None
+        """Subscribers with filters or differences; None while there are none, which is the usual case."""
 
     @property
     def position(self) -> Position:
@@ -112,10 +139,19 @@ class LiveTopic:
     def add(self, subscription: Subscription) -> None:
         """Lets a subscriber have what is accepted from now on, and nothing that waits from before."""
         self.flush()
-        self.groups.setdefault(subscription.wire, set()).add(subscription)
+        if subscription.delta or subscription.filter is not None:
+            self._views = self._views or Views(self._deltas)
+            self._views.add(subscription)
+        else:
+            self.groups.setdefault(subscription.wire, set()).add(subscription)
 
     def discard(self, subscription: Subscription) -> None:
         """Takes a subscriber out; an unknown one is no error."""
+        if subscription.delta or subscription.filter is not None:
+            if self._views is not None:
+                self._views.discard(subscription)
+                self._views = None if self._views.empty else self._views
+            return
         group = self.groups.get(subscription.wire)
         if group is not None:
             group.discard(subscription)
@@ -124,7 +160,22 @@ class LiveTopic:
 
     def subscribers(self) -> list[Subscription]:
         """All of them, as a copy."""
-        return [subscription for group in self.groups.values() for subscription in group]
+        plain = [subscription for group in self.groups.values() for subscription in group]
+        return plain + self._views.viewers() if self._views is not None else plain
+
+    def count(self) -> int:
+        """How many subscribers there are."""
+        return sum(map(len, self.groups.values())) + (self._views.count() if self._views is not None else 0)
+
+    def recovered(self, subscription: Subscription, outcome: Recovered) -> Recovered:
+        """What a subscriber just added missed, in its own form."""
+        if self._views is None or not outcome.publications:
+            return outcome
+        if not subscription.delta and subscription.filter is None:
+            return outcome
+        told = self._views.recovered(subscription, outcome.publications)
+        # A client that is shown none of them need not ask for them again.
+        return Recovered(outcome.recovered, outcome.position if told else self.position, told)
 
     def accept(self, publications: list[Publication]) -> bool:
         """Takes what the broker delivered; False when there is a gap, and what follows it is then held back."""
@@ -191,15 +242,22 @@ class LiveTopic:
         if not pending:
             return
         for wire, group in list(self.groups.items()):
-            units = _joined(wire, self.name, pending)
-            metrics.DELIVERIES.inc(len(pending) * len(group))
-            if self.rule.options.slow != "disconnect":
-                for subscription in tuple(group):
-                    subscription.deliver(units, pending)
-                continue
-            for unit in units:
-                for subscription in tuple(group):
-                    subscription.outbox.write(unit)
+            self._send(_joined(wire, self.name, pending), pending, group)
+        if self._views is not None:
+            for share in self._views.shares(pending):
+                self._send(_joined(share.wire, self.name, share.told), share.published, share.members)
+
+    def _send(
+        self, units: list[Unit], publications: list[Publication], group: Collection[Subscription]
+    ) -> None:
+        metrics.DELIVERIES.inc(len(publications) * len(group))
+        if self.rule.options.slow != "disconnect":
+            for subscription in tuple(group):
+                subscription.deliver(units, publications)
+            return
+        for unit in units:
+            for subscription in tuple(group):
+                subscription.outbox.write(unit)
 
 
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:

@@ -120,13 +120,8 @@ def _rule(claims: list[Claim]) -> TopicRule:
     for claim in claims:
         _check_rules(claim)
     _check_handlers(operator_first, settings.allow or AllowSettings(), handlers)
-    if settings.recovery == "cache" and settings.history is None:
-        _says(operator_first, "recovery").say(
-            ("recovery",),
-            ConfigCode.CONFLICTING_SETTINGS,
-            "recovery from the cache needs a history to keep the latest publication in",
-            "Add `history: {size: 1, ttl: 1h}`, or remove recovery.",
-        )
+    if settings.history is None:
+        _check_without_history(operator_first, settings)
     return TopicRule(_options(claims, operator_first, settings), **handlers)
 
 
@@ -174,6 +169,23 @@ def _check_rules(claim: Claim) -> None:
                 claim.say(("allow", action, number), ConfigCode.BAD_RULE, message, "Name another rule.")
 
 
+def _check_without_history(operator_first: list[Claim], settings: TopicSettings) -> None:
+    if settings.recovery == "cache":
+        _says(operator_first, "recovery").say(
+            ("recovery",),
+            ConfigCode.CONFLICTING_SETTINGS,
+            "recovery from the cache needs a history to keep the latest publication in",
+            "Add `history: {size: 1, ttl: 1h}`, or remove recovery.",
+        )
+    if settings.delta:
+        _says(operator_first, "delta").say(
+            ("delta",),
+            ConfigCode.CONFLICTING_SETTINGS,
+            "differences need a history, so that a client knows what they are against",
+            "Add `history: {size: 100, ttl: 5m}`, or remove delta.",
+        )
+
+
 def _check_handlers(
     claims: list[Claim], allow: AllowSettings, handlers: Mapping[str, tuple[Handler, ...]]
 ) -> None:
@@ -209,6 +221,8 @@ def _options(claims: list[Claim], operator_first: list[Claim], settings: TopicSe
         recovery=settings.recovery or _DEFAULTS.recovery,
         slow=policies.get(slow, "disconnect"),
         conflate=field,
+        delta=settings.delta or False,
+        filter=settings.filter or False,
         max_bytes=settings.max_bytes or _DEFAULTS.max_bytes,
         schema=_schema(_says(operator_first, "schema")),
     )

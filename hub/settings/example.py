@@ -78,6 +78,8 @@ _TOPIC: Final[dict[str, Any]] = {
     "recovery": "stream",
     "schema": "schemas/news.json",
     "slow": "conflate:section",
+    "delta": False,
+    "filter": True,
     "max_bytes": "64KiB",
     "handlers": {"publish": "newsroom.rules:moderate"},
 }

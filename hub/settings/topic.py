@@ -116,6 +116,12 @@ class TopicSettings(Strict):
     slow: Slow | None = Field(
         None, description="For clients that read too slowly: disconnect, drop_oldest or conflate:<field>."
     )
+    delta: bool | None = Field(
+        None, description="Whether clients may ask for differences of payloads (up to 64 KiB); needs history."
+    )
+    filter: bool | None = Field(
+        None, description="Whether clients may ask for publications with certain tags only."
+    )
     max_bytes: Size | None = Field(None, description="Largest payload.", ge=1)
     handlers: TopicHandlers | None = Field(None, description="Functions run on events of the topic.")
 

@@ -30,13 +30,14 @@ def test_a_topic_without_options_admits_nobody(composed: Compose) -> None:
     assert (options.pattern, options.owner, options.history, options.schema) == ("room:{id}", "p", None, None)
     assert (options.presence, options.join_leave, options.recovery) == (False, False, "stream")
     assert (options.slow, options.conflate, options.max_bytes) == ("disconnect", "", 65_536)
+    assert (options.delta, options.filter) == (False, False)
 
 
 def test_every_option_reaches_the_rule(composed: Compose) -> None:
     said = (
         "{allow: {subscribe: anyone, publish: [token, 'user:{id}'], presence: nobody, history: 'role:a'}, "
         "history: {size: 3, ttl: 1m, meta_ttl: 1h}, presence: true, join_leave: true, recovery: cache, "
-        "slow: 'conflate:name', max_bytes: 1KiB, schema: {type: object}, "
+        "slow: 'conflate:name', delta: true, filter: true, max_bytes: 1KiB, schema: {type: object}, "
         "handlers: {subscribe: 'h:admit', publish: 'h:check'}}"
     )
     found = rule(composed, said, "")
@@ -50,6 +51,7 @@ def test_every_option_reaches_the_rule(composed: Compose) -> None:
     assert options.history == HistoryOptions(3, 60.0, 3_600.0)
     assert (options.presence, options.join_leave, options.recovery) == (True, True, "cache")
     assert (options.slow, options.conflate, options.max_bytes) == ("conflate", "name", 1_024)
+    assert (options.delta, options.filter) == (True, True)
     assert options.schema == {"type": "object"}
     assert [handler.name for handler in (*found.subscribe, *found.publish)] == ["p:h:admit", "p:h:check"]
 
