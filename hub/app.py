@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -26,9 +27,10 @@ from hub.auth.tokens import TokenVerifier
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.cluster import Cluster
-from hub.errors import SHUTDOWN
-from hub.handlers import Call
+from hub.errors import SHUTDOWN, TopicError
+from hub.handlers import Call, HandlerTable
 from hub.loader.blueprint import Blueprint
+from hub.model import HistoryOptions
 from hub.node import PRESENCE_BEAT, Limits, Node
 from hub.outbox import Tick
 from hub.presence.factory import make_presence
@@ -40,6 +42,7 @@ from hub.store.engine import Database
 from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
 from hub.tasks import Tasks
+from hub.topics import check_topic
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
 from hub.transports.topic_socket import TopicSocket
@@ -72,6 +75,7 @@ class Hub:
         self.database = Database(settings.database.url)
         self.migrator = Migrator(self.database, owners(blueprint))
         self.broker = make_broker(settings.broker.url[0], prefix=settings.broker.prefix)
+        self.broker.history_of = partial(_history_of, blueprint.table)
         self.presence = make_presence(
             settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT
         )
@@ -181,6 +185,14 @@ def owners(blueprint: Blueprint) -> list[Owner]:
             if plugin.migrations is not None
         ),
     ]
+
+
+def _history_of(table: HandlerTable, topic: str) -> HistoryOptions | None:
+    """How the configuration wants a topic kept. Raises TopicError for one that it does not know."""
+    found = table.find(check_topic(topic))
+    if found is None:
+        raise TopicError("no pattern in the configuration matches it")
+    return found[0].options.history
 
 
 def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:

@@ -18,6 +18,7 @@ Promises, each proven by the contract suite on every implementation:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -93,6 +94,11 @@ class Broker(BroadcastBackend, ABC):
 
     def __init__(self) -> None:
         """Deliberately not the base's: broadcaster's raises."""
+        self.history_of: Callable[[str], HistoryOptions | None] = lambda _: None
+        """How a topic keeps what reaches the broker by a door of its own; whoever knows the configuration sets it.
+
+        It raises TopicError for a topic on which nothing may be published.
+        """
 
     @property
     @abstractmethod

@@ -12,10 +12,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import psutil
 import pytest
 
 from tests.services.missing import find_program, unavailable
@@ -67,6 +69,20 @@ class PostgresServer:
     def kill(self) -> None:
         """Ends the server at once, as a crash does."""
         self._process.kill()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Makes the server and all its backends hang: connections stay, answers do not come."""
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        for each in processes:
+            each.suspend()
+        try:
+            yield
+        finally:
+            for each in reversed(processes):
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()
 
     def recover(self) -> None:
         """Makes the server answer again, whatever the test before did to it."""

@@ -32,6 +32,13 @@ class ServerProcess:
         """Whether the process was started and has not ended (a frozen one runs)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that was started."""
+        if self._process is None:
+            raise RuntimeError(f"{self._command[0]} was not started")
+        return self._process.pid
+
     def start(self, ready: Callable[[], bool], *, within: float = 10) -> None:
         """Starts the program and returns once `ready()`; raises RuntimeError with its output if that never comes."""
         with self._log.open("ab") as log:

@@ -1,0 +1,1 @@
+"""The broker on PostgreSQL: rows are the truth, notifications only ring."""

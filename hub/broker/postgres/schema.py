@@ -1,0 +1,79 @@
+"""What the broker makes in the database: made once, by whichever node comes first, and checked on each connection."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hub.broker.epochs import new_epoch
+from hub.broker.postgres.names import Names
+from hub.errors import BrokerError
+from hub.postgres import Link, Server
+
+VERSION: Final = 1
+"""As tables.sql enters it."""
+_LOOK: Final = """
+SELECT current_schema() AS home, quote_ident(current_schema()) AS quoted, to_regclass('@schema@') IS NOT NULL AS made,
+  current_setting('synchronous_commit') AS durable
+"""
+_RUN: Final = """
+SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || ':' || oid AS run
+FROM pg_database WHERE datname = current_database()
+"""
+_MAKE_BEGIN: Final = """
+DO $making$ BEGIN
+PERFORM pg_advisory_xact_lock(@install_lock@);
+IF to_regclass('@schema@') IS NULL THEN EXECUTE $made$
+"""
+_MAKE_END: Final = "$made$; END IF; END $making$"
+
+
+class Schema:
+    """Opens connections on which the broker's tables and functions are known to be there."""
+
+    def __init__(self, server: Server, names: Names, *, timeout: float, connect_timeout: float) -> None:
+        self.server = server
+        self.names = names
+        self.run = ""
+        """Of the server whose offsets are in force: another after a failover, since a replica may lack the latest."""
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+
+    async def connect(self) -> Link:
+        """A connection ready for use. Raises BrokerError, not `unknown`: nothing of the caller's was done."""
+        link = await self.server.connect(answer_within=self._timeout, connect_within=self._connect_timeout)
+        try:
+            await self._prepare(link)
+        except BrokerError as error:
+            link.close()
+            raise BrokerError(str(error)) from None
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def alive(self, link: Link) -> str:
+        """The mark that is lost together with the publications that pass without history."""
+        await link.fetch(
+            self.names.fill("INSERT INTO @alive@ (id) VALUES ($1) ON CONFLICT DO NOTHING"), new_epoch()
+        )
+        return str((await link.row(self.names.fill("SELECT id FROM @alive@")))["id"])
+
+    async def _prepare(self, link: Link) -> None:
+        seen = await link.row(self.names.fill(_LOOK))
+        if seen["home"] is None:
+            raise BrokerError("the PostgreSQL user's search_path names no schema that exists")
+        if not seen["made"]:
+            await self._install(link, seen["quoted"])
+        found = await link.row(self.names.fill("SELECT max(version) AS version FROM @schema@"))
+        if found["version"] != VERSION:
+            raise BrokerError(
+                f"the broker's tables in PostgreSQL have version {found['version']}, this hub knows {VERSION}"
+            )
+        if seen["durable"] == "off":
+            await link.fetch("SELECT set_config('synchronous_commit', 'on', false)")
+        self.run = str((await link.row(_RUN))["run"])
+
+    async def _install(self, link: Link, home: str) -> None:
+        """Makes everything in one transaction, one node at a time; whoever waited finds it made."""
+        making = self.names.read("tables", "publish", "trim", "outbox", in_schema=home)
+        await link.script(self.names.fill(_MAKE_BEGIN) + making + _MAKE_END)
