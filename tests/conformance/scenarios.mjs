@@ -26,11 +26,11 @@ class Cuttable extends WebSocket {
 const make = (options = {}) =>
   new Centrifuge(url, { websocket: Cuttable, minReconnectDelay: 50, maxReconnectDelay: 200, ...options });
 const cut = () => sockets.forEach((socket) => socket.readyState === 1 && socket.terminate());
-async function publish(topic, data) {
+async function publish(topic, data, tags) {
   const answer = await fetch(`${api}/api/publish`, {
     method: "POST",
     headers: { "X-API-Key": apiKey },
-    body: JSON.stringify({ channel: topic, data }),
+    body: JSON.stringify({ channel: topic, data, tags }),
   });
   const body = await answer.json();
   if (body.error) throw new Error(JSON.stringify(body.error));
@@ -191,6 +191,113 @@ const scenarios = {
     await until(() => pubs.length === 2, "the missed one");
     client.disconnect();
     return { channel: ctx.channel, pubs, recovered: second.recovered };
+  },
+
+  async delta() {
+    const rows = Array.from({ length: 60 }, (_, n) => ({ n, text: `row ${n} — строка 🎈` }));
+    const version = (n) => rows.map((row) => (row.n === (n * 7) % 60 ? { ...row, text: `version ${n} ж` } : row));
+    const same = (data, n) => JSON.stringify(data) === JSON.stringify(version(n));
+    const client = make({ token });
+    const sub = client.newSubscription("delta:1", { delta: "fossil" });
+    const plain = client.newSubscription("delta:2");
+    const seen = [];
+    const also = [];
+    sub.on("publication", (pub) => seen.push([pub.offset, same(pub.data, pub.offset)]));
+    plain.on("publication", (pub) => also.push(same(pub.data, pub.offset)));
+    const first = once(sub, "subscribed");
+    sub.subscribe();
+    plain.subscribe();
+    client.connect();
+    await first;
+    await plain.ready(5000);
+    await publish("delta:2", version(1));
+    for (let n = 1; n <= 4; n++) await publish("delta:1", version(n));
+    await until(() => seen.length === 4 && also.length === 1, "four live ones and a plain one");
+    const live = { ...sub.deltaStats() };
+    const again = once(sub, "subscribed");
+    cut();
+    for (let n = 5; n <= 8; n++) await publish("delta:1", version(n));
+    const ctx = await again;
+    for (let n = 9; n <= 12; n++) await publish("delta:1", version(n));
+    await until(() => seen.length === 12, "all twelve");
+    const stats = sub.deltaStats();
+    client.disconnect();
+    return {
+      offsets: seen.map(([offset]) => offset),
+      right: seen.every(([, right]) => right) && also[0],
+      recovered: ctx.recovered,
+      live: [live.numFullPayloads, live.numDeltaPayloads],
+      deltas: stats.numDeltaPayloads,
+      saved: stats.compressionRatio,
+    };
+  },
+
+  async delta_lost() {
+    const text = (n) => ({ filler: "the same in each of them ".repeat(8), n });
+    const client = make({ token });
+    const sub = client.newSubscription("short:1", { delta: "fossil" });
+    const seen = [];
+    sub.on("publication", (pub) => seen.push([pub.data.n, pub.data.filler === text(0).filler]));
+    const first = once(sub, "subscribed");
+    sub.subscribe();
+    client.connect();
+    await first;
+    for (let n = 1; n <= 2; n++) await publish("short:1", text(n));
+    await until(() => seen.length === 2, "two live ones");
+    const gone = once(client, "disconnected");
+    client.disconnect();
+    await gone;
+    for (let n = 3; n <= 7; n++) await publish("short:1", text(n));
+    const again = once(sub, "subscribed");
+    client.connect();
+    const ctx = await again;
+    for (let n = 8; n <= 9; n++) await publish("short:1", text(n));
+    await until(() => seen.length === 4, "two after the loss");
+    const { numDeltaPayloads } = sub.deltaStats();
+    client.disconnect();
+    return { seen, recovered: ctx.recovered, deltas: numDeltaPayloads };
+  },
+
+  async tags() {
+    const client = make({ token });
+    const filter = {
+      op: "and",
+      nodes: [
+        { key: "kind", cmp: "in", vals: ["trade", "quote"] },
+        { op: "not", nodes: [{ key: "price", cmp: "lt", val: "10.5" }] },
+      ],
+    };
+    const sub = client.newSubscription("tags:1", { tagsFilter: filter });
+    const refused = client.newSubscription("news:tags", { tagsFilter: filter });
+    const bad = client.newSubscription("tags:2", { tagsFilter: { key: "kind", cmp: "like", val: "x" } });
+    const errors = {};
+    refused.on("unsubscribed", (ctx) => (errors.refused = ctx.code));
+    bad.on("unsubscribed", (ctx) => (errors.bad = ctx.code));
+    const seen = [];
+    sub.on("publication", (pub) => seen.push([pub.offset, pub.tags.price]));
+    const first = once(sub, "subscribed");
+    [sub, refused, bad].forEach((each) => each.subscribe());
+    client.connect();
+    await first;
+    const prices = ["9", "10.5", "11", "2", "300"];
+    for (const price of prices) await publish("tags:1", 1, { kind: "trade", price });
+    await publish("tags:1", 1, { kind: "news", price: "99" });
+    await until(() => seen.length === 3, "three live ones");
+    const again = once(sub, "subscribed");
+    cut();
+    for (const price of prices) await publish("tags:1", 2, { kind: "quote", price });
+    const ctx = await again;
+    await publish("tags:1", 3);
+    await publish("tags:1", 3, { kind: "quote", price: "12" });
+    await until(() => seen.length === 7, "all seven");
+    sub.setTagsFilter(null);
+    sub.unsubscribe();
+    sub.subscribe();
+    await sub.ready(5000);
+    await publish("tags:1", 4, { kind: "any", price: "0" });
+    await until(() => seen.length === 8, "one without a filter");
+    client.disconnect();
+    return { seen, recovered: ctx.recovered, errors };
   },
 
   async refused() {

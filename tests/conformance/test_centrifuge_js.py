@@ -21,6 +21,9 @@ CONFIG = {
     "topics": {
         "news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True},
         "small:{x}": {"allow": ANYONE, "history": {"size": 2}},
+        "delta:{x}": {"allow": ANYONE, "history": {"size": 100}, "delta": True},
+        "short:{x}": {"allow": ANYONE, "history": {"size": 2}, "delta": True},
+        "tags:{x}": {"allow": ANYONE, "history": {"size": 100}, "filter": True},
         "forbidden:{x}": {"allow": {"subscribe": "nobody"}},
     },
 }
@@ -72,6 +75,38 @@ def test_a_cut_client_gets_all_it_missed_once_and_in_order(node: Node, hub: Live
 def test_a_client_that_missed_more_than_is_kept_is_told(node: Node, hub: LiveHub) -> None:
     seen = run(node, hub, "small_history", hub.token("ann"))
     assert seen == {"offsets": [1, 7], "recovered": False, "wasRecovering": True}
+
+
+def test_differences_give_what_was_published_live_and_after_a_cut(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "delta", hub.token("ann"))
+    saved, deltas = seen.pop("saved"), seen.pop("deltas")
+    assert seen == {"offsets": list(range(1, 13)), "right": True, "recovered": True, "live": [1, 3]}
+    # After the cut one payload comes whole, and one more where the first live one was not in the list.
+    assert deltas >= 9
+    assert saved > 0.6
+
+
+def test_differences_go_on_after_what_is_lost(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "delta_lost", hub.token("ann"))
+    assert seen == {"seen": [[1, True], [2, True], [8, True], [9, True]], "recovered": False, "deltas": 2}
+
+
+def test_a_tags_filter_holds_live_and_after_a_cut(node: Node, hub: LiveHub) -> None:
+    seen = run(node, hub, "tags", hub.token("ann"))
+    assert seen == {
+        "seen": [
+            [2, "10.5"],
+            [3, "11"],
+            [5, "300"],
+            [8, "10.5"],
+            [9, "11"],
+            [11, "300"],
+            [13, "12"],
+            [14, "0"],
+        ],
+        "recovered": True,
+        "errors": {"refused": 107, "bad": 107},
+    }
 
 
 def test_a_token_is_refreshed_without_a_drop(node: Node, hub: LiveHub) -> None:
