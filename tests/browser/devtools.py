@@ -192,7 +192,7 @@ class Browser:
 
     async def open(self, url: str) -> Page:
         """A new page in a window of its own."""
-        new = {"url": "about:blank", "browserContextId": self._context, "newWindow": True}
+        new: dict[str, Any] = {"url": "about:blank", "browserContextId": self._context, "newWindow": True}
         target = (await self.call("Target.createTarget", **new))["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         page = self._pages[session] = Page(self, session)

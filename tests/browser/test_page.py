@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import httpx2
 import pytest
 
 from hub.testing import LiveHub
-from tests.browser.conftest import OpenAs
+from tests.browser.conftest import CONFIG, OpenAs
 from tests.browser.devtools import Browser, Page
 
 HEAVIEST = 200_000
@@ -186,6 +187,25 @@ async def test_a_connection_that_the_network_cuts_comes_back_too(hub: LiveHub, o
     await ann.sees("#outcome", "recovered 0 publications")
     await say(ann, "still here")
     await said(ann, "still here")
+
+
+async def test_after_a_restart_the_page_says_what_may_be_missing_and_reads_it(
+    browser: Browser, tmp_path: Path
+) -> None:
+    config = {**CONFIG, "database": {"url": f"sqlite:///{tmp_path / 'hub.db'}"}}
+    with LiveHub(config, dev_page=True) as hub:
+        ann = await browser.open(f"{hub.url}/?user=ann")
+        await ann.sees(".people", "ann (you)")
+        await say(ann, "before")
+        await said(ann, "before")
+    await ann.sees("#pill", "reconnecting")
+    with LiveHub(config, port=hub.port, dev_page=True) as again:
+        headers = {"Authorization": f"Bearer {again.token('bob')}"}
+        room = f"{again.url}/api/chat/rooms/lobby/messages"
+        httpx2.post(room, headers=headers, json={"text": "meanwhile"}).raise_for_status()
+        await ann.sees("#pill", "not recovered", within=20)
+        assert "chat:lobby" in await ann.text("#outcome")
+        await said(ann, "before", "meanwhile")
 
 
 async def test_a_message_that_failed_says_so_and_goes_through_at_the_second_attempt(open_as: OpenAs) -> None:

@@ -55,7 +55,7 @@ export class Drop {
     const away = `${seconds.toFixed(1)} s`;
     const made = `recovered ${count} ${count === 1 ? "publication" : "publications"}`;
     const text = lost.length
-      ? `Back after ${away}: ${made}; the history of ${lost.join(", ")} does not reach back, so the hub said so.`
+      ? `Back after ${away}: ${made}, and told what may be missing: ${lost.join(", ")}.`
       : `Back after ${away}: ${made}, in order, none twice.`;
     this.#say(text, lost.length ? "lost" : "recovered");
     this.#chat?.note(`connection lost for ${away} · ${made}`, lost.length ? "bad" : "good");
