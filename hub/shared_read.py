@@ -9,12 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
-from hub.live import LiveTopic
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
 from hub.tasks import Tasks
 
 Read = Callable[[str, HistoryQuery], Awaitable[HistoryPage]]
+
+
+class Recorded(Protocol):
+    """A topic whose deliveries can be recorded while its history is read."""
+
+    name: str
+    epoch: str
+    buffers: list[list[Publication]]
+
+    def forget(self, buffer: list[Publication]) -> None:
+        """Stops recording deliveries in a buffer."""
 
 
 class _Gathered:
@@ -40,7 +51,7 @@ class SharedReads:
 
     @asynccontextmanager
     async def since(
-        self, live: LiveTopic, offset: int
+        self, live: Recorded, offset: int
     ) -> AsyncIterator[tuple[HistoryPage, list[Publication]]]:
         """What is kept after an offset of the topic's epoch, and what is delivered until the context is left.
 
@@ -61,7 +72,7 @@ class SharedReads:
             if not gathered.readers:
                 live.forget(gathered.meanwhile)
 
-    async def _run(self, live: LiveTopic, gathered: _Gathered) -> HistoryPage:
+    async def _run(self, live: Recorded, gathered: _Gathered) -> HistoryPage:
         await asyncio.sleep(0)
         # From here on the position is fixed: who comes later begins a read of its own.
         del self._gathering[live.name]
