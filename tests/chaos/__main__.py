@@ -37,6 +37,7 @@ def main() -> int:
     failures = 0
     for broker in options.broker or BROKERS:
         with tempfile.TemporaryDirectory(prefix="hub-chaos-") as folder:
+            Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else
             try:
                 with site(broker, Path(folder)) as place:
                     failures += _all_on(place, chosen, seeds, how)

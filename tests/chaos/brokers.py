@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
 from hub.broker.factory import SCHEMES
+from tests.services import nats, postgres, redis
 from tests.services.missing import find_program
-from tests.services.redis import REMEDY, RedisServer
+from tests.services.nats import NatsServer
+from tests.services.postgres import PostgresServer, _execute, find_postgres
+from tests.services.redis import RedisServer
 
 
 class Server(Protocol):
@@ -39,16 +42,62 @@ class Server(Protocol):
         """SIGCONT."""
 
 
+class PostgresCluster:
+    """PostgreSQL for the suite: whatever a test run does for speed, a commit is written before it is acknowledged."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self._server = PostgresServer(programs, folder)
+        self._frozen = ExitStack()
+        self.port = self._server.port
+        self.url = self._server.url
+
+    def start(self) -> None:
+        """Starts it for the first time."""
+        self._server.start()
+        _execute(self.url, "ALTER DATABASE postgres SET synchronous_commit = on")
+
+    def kill(self) -> None:
+        """SIGKILL; what was committed stays."""
+        self.thaw()
+        self._server.kill()
+
+    def restart(self, *, keep_data: bool = False) -> None:
+        """Starts it anew; it always keeps its data."""
+        self.kill()
+        self._server.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP, to all of its processes."""
+        self._frozen.enter_context(self._server.frozen())
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._frozen.close()
+
+
 def _redis(folder: Path) -> Server | None:
     program = find_program("redis-server", "valkey-server")
     return None if program is None else RedisServer(program, folder)
 
 
+def _nats(folder: Path) -> Server | None:
+    program = find_program("nats-server")
+    return None if program is None else NatsServer(program, folder)
+
+
+def _postgres(folder: Path) -> Server | None:
+    programs = find_postgres()
+    return None if programs is None else PostgresCluster(programs, folder / "postgres")
+
+
 SERVERS: Final[Mapping[str, tuple[Callable[[Path], Server | None], str]]] = {
-    "redis": (_redis, REMEDY),
+    "redis": (_redis, redis.REMEDY),
+    "nats": (_nats, nats.REMEDY),
+    "postgresql": (_postgres, postgres.REMEDY),
 }
 """By scheme: what makes the server, None where the machine lacks it, and how to get it."""
-ALIASES: Final = {"rediss": "redis"}
+ALIASES: Final = {"rediss": "redis", "tls": "nats", "postgres": "postgresql"}
 """Other schemes of the same broker."""
 BROKERS: Final = ("memory", *(scheme for scheme in SERVERS if scheme in SCHEMES))
 """What the suite runs on: each broker that the hub knows."""

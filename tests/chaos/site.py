@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -148,9 +149,9 @@ def site(broker: str, folder: Path) -> Iterator[Site]:
         nodes = []
         for name in ("one",) if server is None else ("one", "two"):
             nodes.append(_node(name, server, folder, stack))
-        for node in nodes:
-            node.start()
-            stack.callback(node.kill)
+            stack.callback(nodes[-1].kill)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(HubProcess.start, nodes))
         yield Site(broker, server, nodes)
 
 
