@@ -115,6 +115,7 @@ class Link:
         finally:
             del self._answers[token]
         if not found.data and _status(found) == _NO_RESPONDERS:
+            self.closed.set()  # a new connection looks for the stream, and makes it if need be
             raise BrokerError("nobody in NATS answers: JetStream is off, or its stream is gone")
         return found.data
 
@@ -139,7 +140,7 @@ class Link:
         return found
 
     async def subscribe(self, subject: str, take: Callable[[Msg], Awaitable[None]]) -> Subscription:
-        """Sends a subscription; it is in force after the next `flush`. Raises BrokerError."""
+        """Sends a subscription; it is in force after the next `confirm`. Raises BrokerError."""
         try:
             return await self._client.subscribe(subject, cb=take)
         except (nats.errors.Error, OSError) as error:
@@ -150,20 +151,22 @@ class Link:
         with contextlib.suppress(nats.errors.Error, OSError):
             await subscription.unsubscribe()
 
-    async def flush(self) -> bool:
-        """Returns whether the server has taken, within the time of an answer, all that was sent before."""
-        if self.closed.is_set():
-            return False
-        flushing = asyncio.ensure_future(self._client.flush(max(1, int(self._timeout))))
-        closing = asyncio.ensure_future(self.closed.wait())
+    async def confirm(self) -> bool:
+        """Returns whether the server has taken, within the time of an answer, all that was sent before.
+
+        Asked by a message to ourselves: nats-py lets a ping overtake what waits to be sent.
+        """
+        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        token = self._register(answer)
         try:
-            await asyncio.wait(
-                {flushing, closing}, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED
-            )
-            return flushing.done() and flushing.exception() is None
+            await self.send(f"{self._inbox}.{token}", b"")
+            async with asyncio.timeout(self._timeout):
+                await answer
+        except (BrokerError, TimeoutError):
+            return False
         finally:
-            closing.cancel()
-            flushing.cancel()
+            del self._answers[token]
+        return True
 
     def _register(self, answer: asyncio.Future[Msg] | asyncio.Queue[Msg | None]) -> str:
         self._number += 1

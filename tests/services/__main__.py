@@ -27,6 +27,7 @@ def main() -> int:
     node, chromium = find_node(), find_chromium()
     found = {
         "redis": given("REDIS") or find_program("redis-server", "valkey-server"),
+        "nats": given("NATS") or find_program("nats-server"),
         "postgres": given("POSTGRES") or find_postgres(),
         "node": node and node.path,
         "chromium": chromium and chromium.path,

@@ -56,7 +56,7 @@ class Subscriber:
             return
         try:
             await self._begin(link, want)
-            if not await link.flush() and not link.closed.is_set():
+            if not await link.confirm() and not link.closed.is_set():
                 logger.warning("NATS did not confirm the subscription of topic %r in time", topic)
         except BrokerError as error:
             logger.warning("topic %r is subscribed when NATS is back: %s", topic, error)
@@ -72,7 +72,7 @@ class Subscriber:
         link.on_slow = self._slow
         for want in list(self._wants.values()):
             await self._begin(link, want)
-        if not await link.flush():
+        if not await link.confirm():
             raise BrokerError("NATS did not confirm the subscriptions")
         self._link = link
         late = [
@@ -81,7 +81,7 @@ class Subscriber:
         for want in late:
             await self._begin(link, want)
         if late:
-            await link.flush()
+            await link.confirm()
         for want in self._wants.values():
             self._inbox.gap(want.topic, "the connection to NATS was lost for a while")
 
