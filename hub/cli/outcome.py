@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,7 +17,6 @@ USAGE: Final = 2
 INVALID: Final = 3
 UNREACHABLE: Final = 4
 INTERRUPTED: Final = 130
-_PIPE: Final = 141
 DEBUG: Final = "HUB_DEBUG"
 
 
@@ -27,16 +25,11 @@ class UnreachableError(HubError):
 
 
 def outcome(work: Callable[[], Any]) -> int:
-    """Does the work, which may return an exit status, and returns the status; never raises."""
+    """Does the work, which may return an exit status, and returns the status."""
     try:
         result = work()
-        sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has gone, which is their right; Python must not try to write the rest at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE
     except click.ClickException as error:
         error.show()
         return error.exit_code

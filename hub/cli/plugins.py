@@ -81,9 +81,8 @@ def new(name: str, folder: Path) -> None:
         raise click.UsageError(f"{home} exists already; choose another name or folder.") from error
     for path in written:
         click.echo(str(path))
-    say(
-        f"\nSwitch it on in hub.yaml:\n\n  plugins:\n    {name}: {{use: ./{home.as_posix().removeprefix('./')}}}"
-    )
+    use = home.as_posix() if home.is_absolute() else f"./{home.as_posix()}"
+    say(f"\nSwitch it on in hub.yaml:\n\n  plugins:\n    {name}: {{use: {use}}}")
     say(f"\nThen `hub dev`, and `python -m pytest {home}` to test it.")
 
 

@@ -29,11 +29,11 @@ LONGEST = 500
 
 
 async def check(ctx: Context, pub: Publication) -> Publication:
-    """Accepts {{"text": ...}} only, and adds who wrote it."""
-    data = pub.data
-    if not isinstance(data, dict) or not isinstance(data.get("text"), str) or len(data["text"]) > LONGEST:
-        raise ReplyError(400, f'publish {{"text": "..."}} with at most {LONGEST} characters')
-    return pub.replace(data={{"text": data["text"], "by": ctx.identity.user}})
+    """Accepts an object with a text only, and adds who wrote it."""
+    text = pub.data.get("text") if isinstance(pub.data, dict) else None
+    if not isinstance(text, str) or len(text) > LONGEST:
+        raise ReplyError(400, f"publish an object whose `text` has at most {LONGEST} characters")
+    return pub.replace(data={"text": text, "by": ctx.identity.user})
 '''
 _TEST: Final = '''\
 """Run with: python -m pytest {folder}"""
@@ -86,7 +86,7 @@ def write(name: str, home: Path) -> list[Path]:
     home.mkdir(parents=True)
     texts = {
         "plugin.yaml": _MANIFEST.format(name=name),
-        "handlers.py": _HANDLERS.replace("{{", "{").replace("}}", "}"),
+        "handlers.py": _HANDLERS,
         f"test_{name}.py": _TEST.format(name=name, folder=home.as_posix()),
     }
     for file, text in texts.items():
