@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from hub.settings.document import Document
+from tests.docs.markdown import blocks
+from tests.helm.generated import README
 from tests.helm.rendering import PRODUCTION, SETS, TRIAL, render
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -79,6 +81,16 @@ def test_a_file_of_the_operator_can_be_used_as_it_is(helm: Path, tmp_path: Path,
     done = check(made.write(tmp_path), made.environ(made.hub))
     assert done.returncode == 0, done.stdout + done.stderr
     assert made.config["server"]["port"] == own["server"]["port"]
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_the_examples_of_the_readme_pass_hub_check(helm: Path, tmp_path: Path, number: int) -> None:
+    example = [block.text for block in blocks(README.read_text()) if block.language == "yaml"][number]
+    values = tmp_path / "values.yaml"
+    values.write_text(example)
+    made = render(helm, "--set", "secrets.existingSecret=hub-secrets", "--values", values)
+    done = check(made.write(tmp_path), made.environ(made.hub))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_hub_listens_where_the_cluster_can_reach_it(helm: Path) -> None:

@@ -62,10 +62,10 @@ def words_of(container: dict[str, Any], folder: Path) -> list[str | Path]:
     return [HUB, *(each.replace("/etc/hub", str(folder)) for each in container["args"])]
 
 
-@pytest.fixture
-def cluster(helm: Path, tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(params=["config.log.level=info", "config.auth.api_keys.backend=null"])
+def cluster(helm: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     ports = f"config.server.port={free_port()},config.server.internal.port={free_port()}"
-    made = render(helm, "--values", TRIAL, "--set", ports)
+    made = render(helm, "--values", TRIAL, "--set", ports, "--set", request.param)
     made.write(tmp_path)
     data = tmp_path / "data"
     data.mkdir()

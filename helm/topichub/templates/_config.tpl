@@ -52,14 +52,16 @@ operator's. Of a Secret only what the configuration names is taken, and what ove
 {{- $named := include "topichub.named" (list . false) | fromJsonArray -}}
 {{- $found := dict -}}
 {{- $given := dict -}}
-{{- if .Values.secrets.existingSecret -}}{{- $given = .Values.secrets.keys -}}{{- end -}}
-{{- range $name, $key := $given -}}
-{{- if or (has $name $named) (regexMatch "^HUB_.*__" $name) -}}
-{{- $_ := set $found $name (dict "secret" $.Values.secrets.existingSecret "key" $key) -}}
-{{- end -}}
+{{- range $name, $key := empty .Values.secrets.existingSecret | ternary dict .Values.secrets.keys -}}
+{{- $_ := set $given $name (dict "secret" $.Values.secrets.existingSecret "key" $key) -}}
 {{- end -}}
 {{- range $name, $text := .Values.secrets.trial -}}
-{{- $_ := set $found $name (dict "secret" (include "topichub.fullname" $) "key" $name "known" $text) -}}
+{{- $_ := set $given $name (dict "secret" (include "topichub.fullname" $) "key" $name "known" $text) -}}
+{{- end -}}
+{{- range $name, $variable := $given -}}
+{{- if or (has $name $named) (regexMatch "^HUB_.*__" $name) -}}
+{{- $_ := set $found $name $variable -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraEnv -}}
 {{- if kindIs "map" $value -}}
