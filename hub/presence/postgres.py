@@ -186,7 +186,10 @@ class PostgresPresence(Presence):
         link = await self._server.connect(answer_within=TIMEOUT_SECONDS, connect_within=CONNECT_SECONDS)
         try:
             if (await link.row("SELECT to_regclass($1) AS made", self._statements.table))["made"] is None:
-                await link.script(f"SELECT pg_advisory_xact_lock({self._lock}); {self._statements.make}")
+                # The lock is the session's: only a statement that begins after it sees what others made.
+                await link.fetch("SELECT pg_advisory_lock($1)", self._lock)
+                await link.script(self._statements.make)
+                await link.fetch("SELECT pg_advisory_unlock($1)", self._lock)
         except BaseException:
             link.close()
             raise

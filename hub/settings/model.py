@@ -71,7 +71,7 @@ class BrokerSettings(Strict):
 
     url: Annotated[list[str], one_or_many(str), Field(min_length=1, max_length=1)] = Field(
         default_factory=lambda: ["memory://"],
-        description="memory:// or redis:// or rediss:// or nats:// or tls:// (NATS).",
+        description="memory:// or redis:// or rediss:// or nats:// or tls:// (NATS) or postgresql://.",
     )
     prefix: str = Field(
         "hub", pattern=r"^[A-Za-z0-9_.\-]{1,40}$", description="Begins every key in a shared broker."

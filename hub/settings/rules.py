@@ -37,7 +37,8 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "asyncpg",
 }
 _EXTRAS: Final = {"redis": "redis", "asyncpg": "postgres", "nats": "nats"}
-_BROKERS: Final = ("memory", "redis", "rediss", "nats", "tls")
+_BROKERS: Final = ("memory", "redis", "rediss", "nats", "tls", "postgresql")
+_BROKER_SPELLINGS: Final = (*_BROKERS, "postgres")
 _DATABASES: Final = ("sqlite", "postgresql")
 _DATABASE_SPELLINGS: Final = (*_DATABASES, "postgres", "postgresql+asyncpg", "sqlite+aiosqlite")
 _MAKE: Final = 'Make one with `python3 -c "import secrets; print(secrets.token_urlsafe(48))"`'
@@ -91,7 +92,7 @@ def _proxies(case: Case) -> None:
 def _broker(case: Case) -> None:
     loc = ("broker", "url")
     url = case.settings.broker.url[0]
-    scheme = _scheme(case, loc, url, _BROKERS, _BROKERS)
+    scheme = _scheme(case, loc, url, _BROKER_SPELLINGS, _BROKERS)
     if scheme == "memory" and case.settings.server.workers > 1:
         case.say(
             ("server", "workers"),

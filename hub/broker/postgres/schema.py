@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from hub.broker.epochs import new_epoch
@@ -9,6 +10,7 @@ from hub.broker.postgres.names import Names
 from hub.errors import BrokerError
 from hub.postgres import Link, Server
 
+logger = logging.getLogger(__name__)
 VERSION: Final = 1
 """As tables.sql enters it."""
 _LOOK: Final = """
@@ -19,12 +21,6 @@ _RUN: Final = """
 SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || ':' || oid AS run
 FROM pg_database WHERE datname = current_database()
 """
-_MAKE_BEGIN: Final = """
-DO $making$ BEGIN
-PERFORM pg_advisory_xact_lock(@install_lock@);
-IF to_regclass('@schema@') IS NULL THEN EXECUTE $made$
-"""
-_MAKE_END: Final = "$made$; END IF; END $making$"
 
 
 class Schema:
@@ -75,5 +71,9 @@ class Schema:
 
     async def _install(self, link: Link, home: str) -> None:
         """Makes everything in one transaction, one node at a time; whoever waited finds it made."""
-        making = self.names.read("tables", "publish", "trim", "outbox", in_schema=home)
-        await link.script(self.names.fill(_MAKE_BEGIN) + making + _MAKE_END)
+        # The lock is the session's: only a statement that begins after it was had is sure to see what others made.
+        await link.fetch(self.names.fill("SELECT pg_advisory_lock(@install_lock@)"))
+        if not (await link.row(self.names.fill(_LOOK)))["made"]:
+            await link.script(self.names.read("tables", "publish", "trim", "outbox", in_schema=home))
+            logger.info("made the broker's tables in PostgreSQL at %s", self.server.name)
+        await link.fetch(self.names.fill("SELECT pg_advisory_unlock(@install_lock@)"))

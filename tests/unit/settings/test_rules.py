@@ -42,7 +42,19 @@ def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
     assert broken() == []
 
 
-@pytest.mark.parametrize("url", ["memory://", "redis://h:1/2", "rediss://:pw@h", "redis://", "nats://u:pw@h", "tls://h:4222"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://",
+        "redis://h:1/2",
+        "rediss://:pw@h",
+        "redis://",
+        "nats://u:pw@h",
+        "tls://h:4222",
+        "postgresql://u:pw@h/n",
+        "postgres://h/n",
+    ],
+)
 def test_brokers_that_are_known(url: str) -> None:
     assert broken(broker={"url": url}) == []
 
@@ -64,6 +76,7 @@ def test_databases_that_are_known(url: str) -> None:
             "redis:// needs the package `redis`, which is not installed. ",
         ),
         ("asyncpg", {"database": {"url": "postgresql://h/n"}}, "postgresql:// needs the package `asyncpg`"),
+        ("asyncpg", {"broker": {"url": "postgresql://h/n"}}, "postgresql:// needs the package `asyncpg`"),
     ],
 )
 def test_a_driver_that_is_not_installed_is_named_with_its_extra(
