@@ -34,7 +34,7 @@ def create(source: bytes, target: bytes) -> bytes:
     parts = [_number(len(target)), b"\n"]
     done = 0
     for start, end, origin in _copies(source, target):
-        first, last = _between_characters(target, max(start, done), end)
+        first, last = _between_characters(target, start, end)
         if last - first < _SHORTEST:
             continue
         if first > done:
