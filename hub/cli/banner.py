@@ -30,9 +30,18 @@ def welcome(serving: Serving) -> str:
         f"{style(f'hub {__version__}', bold=True)}  {style('development mode: never expose this', fg='yellow')}",
         "",
         *(f"  {name:13} {value}" for name, value in _rows(serving, base)),
+        *_exposed(settings),
         "",
     ]
     return "\n".join(lines)
+
+
+def _exposed(settings: Settings) -> list[str]:
+    host = settings.server.host
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return []
+    warning = f"It listens on {host or 'every address'}, where others may reach it and do as they like."
+    return ["", f"  {style(warning, fg='red')}"]
 
 
 def _rows(serving: Serving, base: str) -> list[tuple[str, str]]:

@@ -104,12 +104,12 @@ class NodeProcess:
             ready()
             await _first(serving, self._stopping)
             await self._drain()
-            self._public.should_exit = True
-            await serving
         finally:
-            if not serving.done():
+            self._public.should_exit = True
+            if not self._public.ready.is_set():
                 serving.cancel()
-                await asyncio.wait([serving])
+            await asyncio.wait([serving])
+        serving.result()
 
     async def _drain(self) -> None:
         """Sends the clients away and waits until they are gone, or somebody is in a hurry."""

@@ -116,6 +116,7 @@ class Workers:
         self._internal = internal
         self._running: dict[int, Worker] = {}
         self._stopping = asyncio.Event()
+        self._sockets = asyncio.Lock()
         self._all_up = False
 
     async def run(self, ready: Callable[[], None]) -> int:
@@ -126,23 +127,35 @@ class Workers:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
-        first = [await self._start(place) for place in range(len(self._internal))]
+        closing = asyncio.create_task(self._close_when_stopping())
+        first: list[Worker] = []
+        while len(first) < len(self._internal) and not self._stopping.is_set():
+            first.append(await self._start(len(first)))
         waiting = asyncio.create_task(self._wait_for_all(first, ready))
         statuses = await asyncio.gather(*(self._keep(place, worker) for place, worker in enumerate(first)))
         waiting.cancel()
+        closing.cancel()
         return next((status if status > 0 else 128 - status for status in statuses if status), 0)
 
     def stop(self) -> None:
         """Asks every worker to stop: in order, and when asked again quickly."""
         self._stopping.set()
-        close_all([*self._public, *(each for place in self._internal for each in place)])
         for worker in self._running.values():
             worker.signal(signal.SIGTERM)
 
     async def _start(self, place: int) -> Worker:
-        worker = await Worker.start(self._arguments, self._public, self._internal[place])
+        async with self._sockets:
+            worker = await Worker.start(self._arguments, self._public, self._internal[place])
         self._running[place] = worker
+        if self._stopping.is_set():
+            worker.signal(signal.SIGTERM)
         return worker
+
+    async def _close_when_stopping(self) -> None:
+        """From then on the workers alone listen, so that nobody waits on a port that none of them serves any more."""
+        await self._stopping.wait()
+        async with self._sockets:
+            close_all([*self._public, *(each for place in self._internal for each in place)])
 
     async def _wait_for_all(self, workers: Sequence[Worker], ready: Callable[[], None]) -> None:
         if all(await asyncio.gather(*(worker.ready() for worker in workers))):

@@ -409,6 +409,16 @@ class TestWorkers:
             _gone, alive = psutil.wait_procs(workers, timeout=10)
             assert not [each for each in alive if each.status() != psutil.STATUS_ZOMBIE]
 
+    def test_they_can_be_stopped_while_they_start(self, linked: Path) -> None:
+        with HubProcess("serve", cwd=linked) as hub:
+            deadline = time.monotonic() + 15
+            while not (workers := psutil.Process(hub.process.pid).children()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert hub.stop() == 0
+            assert not any(worker.is_running() for worker in workers)
+            assert "Traceback" not in hub.said
+
     def test_one_that_cannot_start_ends_them_all_with_its_status(self, linked: Path) -> None:
         (linked / "doorman.py").write_text(
             "from hub.plugin import ReplyError\n\nasync def start(ctx):\n    raise ReplyError(400, 'not today')\n"
