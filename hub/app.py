@@ -74,7 +74,7 @@ class Hub:
         self.wheel = TimerWheel(monotonic)
         self.database = Database(settings.database.url)
         self.migrator = Migrator(self.database, owners(blueprint))
-        self.broker = make_broker(settings.broker.url[0], prefix=settings.broker.prefix)
+        self.broker = make_broker(settings.broker.url, prefix=settings.broker.prefix)
         self.broker.history_of = partial(_history_of, blueprint.table)
         self.presence = make_presence(
             settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT

@@ -59,6 +59,9 @@ class Case:
         self.report.add(self.verdict, loc, Fault(code, message, remedy), given=given)
 
 
+_SHARDING: Final = ("redis", "rediss")
+
+
 def check_rules(verdict: Verdict[Settings], mode: Mode, report: Report) -> None:
     """Reports every rule that the settings break."""
     case = Case(verdict, verdict.value or Settings(), mode, report)
@@ -90,8 +93,19 @@ def _proxies(case: Case) -> None:
 
 
 def _broker(case: Case) -> None:
-    loc = ("broker", "url")
-    url = case.settings.broker.url[0]
+    urls = case.settings.broker.url
+    for number, url in enumerate(urls):
+        _broker_url(case, ("broker", "url", number) if len(urls) > 1 else ("broker", "url"), url)
+    if len(urls) > 1 and any(url.partition("://")[0] not in _SHARDING for url in urls):
+        case.say(
+            ("broker", "url"),
+            ConfigCode.CONFLICTING_SETTINGS,
+            "topics can be shared out over several servers of Redis only",
+            "Write one URL, or several that begin with redis:// or rediss://.",
+        )
+
+
+def _broker_url(case: Case, loc: Path, url: str) -> None:
     scheme = _scheme(case, loc, url, _BROKER_SPELLINGS, _BROKERS)
     if scheme == "memory" and case.settings.server.workers > 1:
         case.say(
