@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PUBLISH_SECONDS: Final = 3.0
 CONNECT_SECONDS: Final = 2.0
 BACKOFF_SECONDS: Final = 0.05
-MAX_BACKOFF_SECONDS: Final = 2.0
+MAX_BACKOFF_SECONDS: Final = 1.0
 
 
 class NatsBroker(Broker):

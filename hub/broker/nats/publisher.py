@@ -12,6 +12,7 @@ import msgspec
 
 from hub.broker.base import Outgoing, PublishResult
 from hub.broker.envelope import encode_body
+from hub.broker.nats.group import Group
 from hub.broker.nats.plan import Call, Plan, Remembered, make_plan
 from hub.broker.nats.state import TopicState, pack
 from hub.broker.nats.subjects import Subjects
@@ -48,6 +49,7 @@ class Publisher:
         stored: Callable[[str, int, Plan], None],
     ) -> None:
         self._jetstream = jetstream
+        self._group = Group(jetstream)
         self._topics = topics
         self._subjects = subjects
         self._timeout = timeout
@@ -62,6 +64,7 @@ class Publisher:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        await self._group.close()
 
     async def publish(self, topic: str, message: Outgoing) -> PublishResult:
         """Stores and sends as one act; what has nothing to be stored is only sent."""
@@ -174,7 +177,7 @@ class Publisher:
         for call in calls:
             call.sent = True
         try:
-            sequence = await self._jetstream.write(writes)
+            sequence = await self._group.write(writes)
         except Conflict:
             for call in calls:
                 call.sent = False

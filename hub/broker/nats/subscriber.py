@@ -23,13 +23,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class _Want:
-    """A topic that is to be subscribed; `last` is the place of the last publication that came."""
+    """A topic that is to be subscribed, and the position of the last publication that came.
+
+    `live` once NATS has confirmed: what comes before is not delivered, or it would stand in front of the gap.
+    """
 
     topic: str
     offset: int = 0
     epoch: str = ""
     subscription: Subscription | None = None
     begun: bool = False
+    live: bool = False
 
 
 class Subscriber:
@@ -56,8 +60,12 @@ class Subscriber:
             return
         try:
             await self._begin(link, want)
-            if not await link.confirm() and not link.closed.is_set():
+            if await link.confirm():
+                want.live = want.live or self._link is link
+            elif not link.closed.is_set():
                 logger.warning("NATS did not confirm the subscription of topic %r in time", topic)
+                want.live = True
+                self._inbox.gap(topic, "the subscription was not confirmed in time")
         except BrokerError as error:
             logger.warning("topic %r is subscribed when NATS is back: %s", topic, error)
 
@@ -83,13 +91,14 @@ class Subscriber:
         if late:
             await link.confirm()
         for want in self._wants.values():
+            want.live = True
             self._inbox.gap(want.topic, "the connection to NATS was lost for a while")
 
     def lose(self) -> None:
         """The connection has ended."""
         self._link = None
         for want in self._wants.values():
-            want.subscription, want.begun = None, False
+            want.subscription, want.begun, want.live = None, False, False
             want.offset, want.epoch = 0, ""
 
     async def _begin(self, link: Link, want: _Want) -> None:
@@ -106,7 +115,7 @@ class Subscriber:
                 self._inbox.gap(want.topic, "publications arrived faster than this node could take them")
 
     async def _take(self, want: _Want, message: Msg) -> None:
-        if self._wants.get(want.topic) is not want:
+        if self._wants.get(want.topic) is not want or not want.live:
             return
         try:
             if message.data.startswith(b"\n"):
