@@ -6,10 +6,11 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -100,10 +101,45 @@ class Hub:
         blueprint.table.services = NodeServices(self.node, self.database)
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers)
         self._migrate = migrate
+        self._started = AsyncExitStack()
 
     async def start(self) -> None:
-        """Database, broker, presence, clock, plugins, schedules: in this order. Raises HubError when one refuses."""
+        """Database, broker, presence, clock, plugins, schedules: in this order.
+
+        Raises HubError when one refuses; those before it have then been stopped.
+        """
         metrics.BUILD.labels(__version__).set(1)
+        metrics.BROKER_UP.set_function(lambda: float(self.bridge.ready))
+        async with AsyncExitStack() as stack:
+            for name, start, stop in self._parts():
+                # Pushed first: a part whose start was cut short may have begun something.
+                stack.push_async_callback(_quietly, name, stop)
+                await start()
+            self._started = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Everything that `start` began, in the reverse order; whatever one part does, the others are stopped."""
+        await self._started.aclose()
+
+    def _parts(self) -> list[tuple[str, _Step, _Step]]:
+        """What has to be started and stopped, by name, in the order of start."""
+        table = self.blueprint.table
+        return [
+            ("database", self._start_database, self.database.close),
+            ("broker", self._start_broker, self.bridge.stop),
+            ("presence", self.presence.start, self.presence.stop),
+            ("cluster", self._start_cluster, self.cluster.leave),
+            ("clock", self._start_clock, self._stop_clock),
+            (
+                "plugins",
+                partial(table.run_all, table.start, Call()),
+                partial(table.run_quietly, table.stop, Call()),
+            ),
+            ("sessions", _nothing, self.drain),
+            ("schedules", self._start_schedules, self.scheduler.stop),
+        ]
+
+    async def _start_database(self) -> None:
         if self._migrate:
             await self.migrator.upgrade()
         else:
@@ -111,14 +147,25 @@ class Hub:
         if len(owners(self.blueprint)) > 1:
             # The first session would otherwise pay for the import of SQLModel.
             await self.database.ping()
+
+    async def _start_broker(self) -> None:
         self.bridge.on_control = self.cluster.receive
         await self.bridge.start()
-        await self.presence.start()
+
+    async def _start_cluster(self) -> None:
         self.cluster.start(self._upkeep)
+
+    async def _start_clock(self) -> None:
         self.wheel.start()
         self._upkeep.spawn(self._keep_presence(), "keep presence")
-        table = self.blueprint.table
-        await table.run_all(table.start, Call())
+
+    async def _stop_clock(self) -> None:
+        await self._upkeep.cancel()
+        await self.tasks.settle(1.0)
+        self.wheel.stop()
+        await self.tasks.cancel()
+
+    async def _start_schedules(self) -> None:
         self.scheduler.start()
 
     async def _control(self, message: bytes) -> None:
@@ -137,34 +184,9 @@ class Hub:
                 member.end(SHUTDOWN.number, SHUTDOWN.message)
             await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
 
-    async def stop(self) -> None:
-        """Everything that `start` began, in the reverse order; whatever one part does, the others are stopped."""
-        table = self.blueprint.table
-        await self.scheduler.stop()
-        await self.drain()
-        await table.run_quietly(table.stop, Call())
-        await self._upkeep.cancel()
-        await self.tasks.settle(1.0)
-        for name, stop in (
-            ("clock", self._stop_clock),
-            ("cluster", self.cluster.leave),
-            ("presence", self.presence.stop),
-            ("broker", self.bridge.stop),
-            ("database", self.database.close),
-        ):
-            try:
-                await stop()
-            except Exception:  # noqa: BLE001 - the other parts must be stopped all the same
-                _log.exception("the %s could not be stopped cleanly", name)
-
-    async def _stop_clock(self) -> None:
-        self.wheel.stop()
-        await self.tasks.cancel()
-
     async def _keep_presence(self) -> None:
         while True:
             await asyncio.sleep(PRESENCE_BEAT)
-            metrics.BROKER_UP.set(self.bridge.ready)
             try:
                 await self.node.keep_presence()
             except Exception as error:  # noqa: BLE001 - tried again at the next beat
@@ -173,6 +195,20 @@ class Hub:
     async def check_database(self) -> None:
         """Raises StoreError when the database does not answer."""
         await self.database.ping()
+
+
+_Step = Callable[[], Awaitable[Any]]
+
+
+async def _nothing() -> None:
+    """The start of what needs none."""
+
+
+async def _quietly(name: str, stop: _Step) -> None:
+    try:
+        await stop()
+    except Exception:  # noqa: BLE001 - the other parts must be stopped all the same
+        _log.exception("the %s could not be stopped cleanly", name)
 
 
 def owners(blueprint: Blueprint) -> list[Owner]:
