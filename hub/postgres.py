@@ -112,7 +112,9 @@ class Link:
 
 
 class Server:
-    """A PostgreSQL database by its URL, as asyncpg understands it; `name` is host and database, for logs.
+    """A PostgreSQL database by its URL, as asyncpg understands it; `name` is hosts and database, for logs.
+
+    Of several hosts (`postgresql://a:5432,b:5432/name`) the one that takes writes is used.
 
     Raises HubError for a URL that cannot be used; its text never holds the password.
     """
@@ -120,14 +122,16 @@ class Server:
     def __init__(self, url: str) -> None:
         try:
             parts = urlsplit(url)
-            port = parts.port
+            hosts = [urlsplit(f"//{each}") for each in parts.netloc.rpartition("@")[2].split(",")]
+            ports = [each.port if each.port is not None else 5432 for each in hosts]
         except ValueError:
             raise HubError("the PostgreSQL URL cannot be used: its host or port cannot be read") from None
-        if parts.scheme not in SCHEMES or port == 0:
+        if parts.scheme not in SCHEMES or 0 in ports:
             raise HubError(
                 "the PostgreSQL URL cannot be used: write postgresql://user:password@host:5432/name"
             )
-        self.name = f"{parts.hostname or 'localhost'}:{port or 5432}/{unquote(parts.path.strip('/'))}"
+        places = (f"{each.hostname or 'localhost'}:{port}" for each, port in zip(hosts, ports, strict=True))
+        self.name = f"{','.join(places)}/{unquote(parts.path.strip('/'))}"
         self._url = url
 
     async def connect(self, *, answer_within: float, connect_within: float) -> Link:

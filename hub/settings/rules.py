@@ -158,7 +158,8 @@ def _has(case: Case, loc: Path, scheme: str, driver: str) -> bool:
 
 def _is_address(url: str) -> bool:
     try:
-        return urlsplit(url).port != 0
+        hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")  # PostgreSQL may have several
+        return all(urlsplit(f"//{host}").port != 0 for host in hosts)
     except ValueError:
         return False
 

@@ -53,6 +53,7 @@ def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
         "tls://h:4222",
         "postgresql://u:pw@h/n",
         "postgres://h/n",
+        "postgresql://u:pw@a:5432,b/n",
     ],
 )
 def test_brokers_that_are_known(url: str) -> None:
