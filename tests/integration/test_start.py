@@ -38,6 +38,6 @@ async def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path, fails: 
         await hub.http.aclose()
     else:
         async with hub:
-            assert hub.hub.bridge.ready
+            assert await hub.connect("ann")
     assert not hub.hub.bridge.ready
     assert len(hub.hub.tasks) == 0
