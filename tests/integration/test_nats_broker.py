@@ -96,6 +96,35 @@ async def test_key_used_on_two_nodes_at_once_is_stored_once(nats_url: str) -> No
         assert len(await hubs[0].raws()) == 3
 
 
+async def test_publishes_with_keys_on_many_topics_share_batches_and_each_is_counted_right(
+    nats_url: str,
+) -> None:
+    topics = [f"t:{number}" for number in range(30)]
+    async with AsyncExitStack() as stack:
+        one, other = [
+            await stack.enter_async_context(running(make_broker(nats_url, prefix="test"))) for _ in range(2)
+        ]
+        await asyncio.gather(*(one.publish(b"1", topic, key="first") for topic in topics))
+        for topic in topics:
+            known = broker_of(one)._topics.known(topic)
+            assert known is not None
+            assert known.sequence == (await broker_of(one)._topics.load(topic)).sequence
+        results = await asyncio.gather(
+            *(
+                hub.publish(b"%s %d" % (name, number), topic, key=f"{name!r} {number}")
+                for topic in topics
+                for number in range(3)
+                for name, hub in ((b"one", one), (b"other", other))
+            )
+        )
+        assert not any(result.suppressed for result in results)
+        for topic in topics:
+            assert len(set(await one.raws(topic))) == 7
+            assert (await other.bridge.position(topic)).offset == 7
+        again = await asyncio.gather(*(other.publish(b"1", topic, key="first") for topic in topics))
+        assert all(result.suppressed and position(result).offset == 1 for result in again)
+
+
 async def test_control_messages_reach_every_node(nats_url: str) -> None:
     async with AsyncExitStack() as stack:
         hubs = [
