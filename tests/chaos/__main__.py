@@ -17,7 +17,16 @@ from tests.chaos.scenarios import SCENARIOS, Scenario, fits
 from tests.chaos.site import Site, site
 
 COLUMNS = ("acked", "failed", "unknown", "received", "lost", "duplicated", "reordered", "told")
-HEADS = ("acked", "failed", "unknown", "received", "silently lost", "duplicated", "reordered", "honestly told")
+HEADS = (
+    "acked",
+    "failed",
+    "unknown",
+    "received",
+    "silently lost",
+    "duplicated",
+    "reordered",
+    "honestly told",
+)
 
 
 def main() -> int:
@@ -37,7 +46,6 @@ def main() -> int:
     failures = 0
     for broker in options.broker or BROKERS:
         with tempfile.TemporaryDirectory(prefix="hub-chaos-") as folder:
-            Path(folder).chmod(0o755)  # PostgreSQL runs as somebody else
             try:
                 with site(broker, Path(folder)) as place:
                     failures += _all_on(place, chosen, seeds, how)

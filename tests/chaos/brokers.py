@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -45,9 +46,10 @@ class Server(Protocol):
 class PostgresCluster:
     """PostgreSQL for the suite: whatever a test run does for speed, a commit is written before it is acknowledged."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        self._server = PostgresServer(programs, folder)
+    def __init__(self, programs: Path) -> None:
+        # It runs as somebody else where this is root's, who may not look into the folders of a test run.
+        self._folder = tempfile.TemporaryDirectory(prefix="hub-postgres-", ignore_cleanup_errors=True)
+        self._server = PostgresServer(programs, Path(self._folder.name))
         self._frozen = ExitStack()
         self.port = self._server.port
         self.url = self._server.url
@@ -66,6 +68,10 @@ class PostgresCluster:
         """Starts it anew; it always keeps its data."""
         self.kill()
         self._server.start()
+
+    def clean(self) -> None:
+        """Removes its data."""
+        self._folder.cleanup()
 
     def freeze(self) -> None:
         """SIGSTOP, to all of its processes."""
@@ -88,7 +94,7 @@ def _nats(folder: Path) -> Server | None:
 
 def _postgres(folder: Path) -> Server | None:
     programs = find_postgres()
-    return None if programs is None else PostgresCluster(programs, folder / "postgres")
+    return None if programs is None else PostgresCluster(programs)
 
 
 SERVERS: Final[Mapping[str, tuple[Callable[[Path], Server | None], str]]] = {
@@ -126,3 +132,5 @@ def running(broker: str, folder: Path) -> Iterator[Server | None]:
         yield server
     finally:
         server.kill()
+        if isinstance(server, PostgresCluster):
+            server.clean()

@@ -79,7 +79,9 @@ def judge(history: History) -> Verdict:
     return verdict
 
 
-def _way(name: str, log: list[Subscribed | Received | Ended], history: History, verdict: Verdict) -> list[Stretch]:
+def _way(
+    name: str, log: list[Subscribed | Received | Ended], history: History, verdict: Verdict
+) -> list[Stretch]:
     """A subscriber's log as stretches, the last one reaching to where the hub stands at the end."""
     way: list[Stretch] = []
     for event in log:
@@ -119,7 +121,9 @@ def _arrive(name: str, way: list[Stretch], event: Received, verdict: Verdict) ->
         way.append(Stretch(event.epoch, event.offset - 1, event.offset - 1))
     elif way[-1].epoch != event.epoch:
         verdict.lost += 1
-        verdict.note(f"{name} received {event.number} of epoch {event.epoch} in epoch {way[-1].epoch}, untold")
+        verdict.note(
+            f"{name} received {event.number} of epoch {event.epoch} in epoch {way[-1].epoch}, untold"
+        )
         way.append(Stretch(event.epoch, event.offset - 1, event.offset - 1))
     way[-1].arrivals.append(event)
 
@@ -128,7 +132,10 @@ def _agree(history: History, ways: dict[str, list[Stretch]], verdict: Verdict) -
     """Which number has which place, by all witnesses; who contradicts an earlier one has got the wrong publication."""
     places: dict[Place, int] = {}
     for sent in history.sent:
-        if sent.outcome == "acked" and places.setdefault((sent.epoch, sent.offset), sent.number) != sent.number:
+        if (
+            sent.outcome == "acked"
+            and places.setdefault((sent.epoch, sent.offset), sent.number) != sent.number
+        ):
             verdict.lost += 1
             verdict.note(f"{sent.number} was acknowledged at the place of {places[sent.epoch, sent.offset]}")
     for offset, number in history.kept:
@@ -206,7 +213,9 @@ def _check_numbers(name: str, way: list[Stretch], sent: dict[int, Sent], verdict
         if origin is None or origin.outcome == "failed":
             verdict.invented += 1
             verdict.note(f"{name} received {number}, which {'failed' if origin else 'nobody sent'}")
-        elif len(places) > 1 and not (origin.attempts > 1 and len({epoch for epoch, _ in places}) == len(places)):
+        elif len(places) > 1 and not (
+            origin.attempts > 1 and len({epoch for epoch, _ in places}) == len(places)
+        ):
             verdict.duplicated += len(places) - 1
             verdict.note(f"{name} received {number} at {sorted(places)}")
 
@@ -225,6 +234,4 @@ def _count(history: History, name: str, way: list[Stretch], verdict: Verdict) ->
 
 
 def _walked(way: list[Stretch], sent: Sent) -> bool:
-    return any(
-        stretch.epoch == sent.epoch and stretch.start < sent.offset <= stretch.top for stretch in way
-    )
+    return any(stretch.epoch == sent.epoch and stretch.start < sent.offset <= stretch.top for stretch in way)

@@ -1,4 +1,4 @@
-"""Publishers over the server API: numbered publications, each under a key, with an honest account of what became of it."""
+"""Publishers over the server API: numbered publications under keys, with an honest account of what became of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: subscribers and publishers at work, faults in between, then quiet, then the hub's word for where it stands."""
+"""One run: subscribers and publishers at work, faults in between, then quiet, then the hub's word for its place."""
 
 from __future__ import annotations
 
@@ -125,7 +125,9 @@ def judged(scenario: Scenario, history: History) -> Verdict:
     if scenario.proof and not any(_shows(log, scenario.proof) for log in history.logs.values()):
         verdict.note(f"the fault left no trace: nobody saw a {scenario.proof!r}")
     if scenario.tells == "never" and verdict.tellings:
-        verdict.note(f"subscribers were told {verdict.tellings} times that they missed what history still held")
+        verdict.note(
+            f"subscribers were told {verdict.tellings} times that they missed what history still held"
+        )
     if scenario.tells == "must" and not verdict.tellings:
         verdict.note("nobody was told, although something must have been missed")
     if not verdict.honest or os.environ.get("HUB_CHAOS_KEEP"):
@@ -135,5 +137,3 @@ def judged(scenario: Scenario, history: History) -> Verdict:
 
 def _shows(log: list[Any], proof: str) -> bool:
     return any(getattr(event, "why", "").startswith(proof) for event in log)
-
-

@@ -172,7 +172,9 @@ async def _part(stage: Stage) -> None:
     assert node.back is not None
     refuse = stage.rng.random() < 0.5
     node.back.hold(refuse=refuse)
-    stage.did(f"node {stage.site.nodes.index(node)} is parted from the broker, which {'refuses' if refuse else 'hangs'}")
+    stage.did(
+        f"node {stage.site.nodes.index(node)} is parted from the broker, which {'refuses' if refuse else 'hangs'}"
+    )
     until = time.monotonic() + stage.seconds
     while time.monotonic() < until:
         await stage.for_a_while(0.1, 0.4)

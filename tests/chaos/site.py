@@ -1,4 +1,4 @@
-"""The hub under test: one or two `hub serve` processes, with proxies in front of each and between each and its broker."""
+"""The hub under test: one or two `hub serve` processes, proxies in front of each and between each and its broker."""
 
 from __future__ import annotations
 

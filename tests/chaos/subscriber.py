@@ -40,7 +40,13 @@ class Subscriber:
     """
 
     def __init__(
-        self, urls: Sequence[str], topic: str, rng: random.Random, clock: Callable[[], float], *, slow: bool = False
+        self,
+        urls: Sequence[str],
+        topic: str,
+        rng: random.Random,
+        clock: Callable[[], float],
+        *,
+        slow: bool = False,
     ) -> None:
         self.log: list[Event] = []
         self.epoch = ""
@@ -86,7 +92,9 @@ class Subscriber:
 
     async def _connection(self) -> None:
         url = self._rng.choice(self._urls)
-        options: dict[str, Any] = {"max_queue": 1, "sock": _small_socket(url)} if self._slow else {"max_queue": 64}
+        options: dict[str, Any] = (
+            {"max_queue": 1, "sock": _small_socket(url)} if self._slow else {"max_queue": 64}
+        )
         async with connect(
             url,
             open_timeout=REPLY_SECONDS,
@@ -95,18 +103,19 @@ class Subscriber:
             max_size=None,
             compression=None,
             **options,
-        ) as self._socket:
+        ) as connection:
+            self._socket = connection
             self._subscribed = False
             self._commands.clear()
             await self._command("connect", {"name": "chaos"})
             await self._subscribe()
             try:
-                await self._read(self._socket)
+                await self._read(connection)
             except ConnectionClosed as closed:
                 self._end(closed)
             except (_Again, TimeoutError) as error:
                 self.log.append(Ended(self._clock(), f"given up: {error}"))
-                self._socket.transport.abort()
+                connection.transport.abort()
             finally:
                 self._socket = None
 

@@ -67,7 +67,10 @@ def test_every_honest_history_passes(steps: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-@given(seed=st.integers(0, 10**6), steps=st.lists(st.sampled_from(["publish", "cut", "told", "lose all"]), max_size=20))
+@given(
+    seed=st.integers(0, 10**6),
+    steps=st.lists(st.sampled_from(["publish", "cut", "told", "lose all"]), max_size=20),
+)
 def test_no_mutant_of_an_honest_history_passes(name: str, seed: int, steps: list[str]) -> None:
     mutant, count = MUTANTS[name]
     verdict = judge(mutated(honest(["publish"] * 3 + steps), mutant, random.Random(seed)))
