@@ -105,7 +105,9 @@ class Migrator:
         A new file has nothing to lose, and its one node nobody to agree with. What exists is migrated on request
         only: there should be a backup first. Raises StoreError as `upgrade` and `check` do.
         """
-        if self._database.url.kind == "sqlite" and all(found.current is None for found in await self.status()):
+        if self._database.url.kind == "sqlite" and all(
+            found.current is None for found in await self.status()
+        ):
             return await self.upgrade()
         await self.check()
         return []

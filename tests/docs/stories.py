@@ -6,10 +6,11 @@ The word behind a block's language says what becomes of it; GitHub shows none of
 ```bash                is run in the folder, and must end with 0
 ```bash fails          is run, and must end with another status
 ```bash serve          is started, and goes on; the story waits until the hub answers. The next one takes its place
-```bash watch          is started, and goes on beside what follows
+```bash watch          is started, and goes on beside what follows, which waits for its first word
 ```bash elsewhere      is not run: it needs another machine, or is what runs this test
 ```text output         what the block before it prints; `…` stands for anything within a line, and for any lines
 ```text watched        what the last `watch` prints, sooner or later
+```text served         what the last `serve` prints next, sooner or later
 ```text wire           a socket of the client protocol: `>` is sent, `<` must come back
 ```python              is run as a script
 ```python name.py      is written to this file, as with any language when the word has a dot
@@ -18,7 +19,6 @@ The word behind a block's language says what becomes of it; GitHub shows none of
 ```js page [address]   is run in Chromium, on the hub's page or the one named; its value is what it prints
 ```yaml hub.yaml       is written, and `hub check` must find nothing wrong with it
 ```yaml part           is a part of hub.yaml, and its settings must be right
-```yaml plugin         is a part of plugin.yaml
 ```json, ```text …     is only read: JSON must be JSON
 =====================  ==========================================================================================
 
@@ -41,11 +41,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from hub.manifest import Manifest
 from hub.settings.load import load
 from tests.docs.markdown import ROOT, Block
 from tests.services.process import ServerProcess, free_port
@@ -57,6 +55,8 @@ _SECRETS = (
 )
 """A page may show its hub.yaml before it says what to export."""
 SECONDS = 60.0
+PATIENCE = 20.0
+"""Seconds that what goes on has to say what it shall."""
 EXPORTS = "exported.sh"
 
 Servers = Mapping[str, Callable[[], str]]
@@ -81,6 +81,9 @@ class Story:
     serving: ServerProcess | None = None
     watching: list[ServerProcess] = field(default_factory=list)
     watched: Path | None = None
+    served: Path | None = None
+    heard: int = 0
+    """How much of what is served was heard before."""
     files: int = 0
 
     def tell(self, blocks: list[Block]) -> None:
@@ -96,7 +99,7 @@ class Story:
 
     def _act(self, block: Block) -> None:
         text = self.placed(block.text)
-        if "." in block.word and block.language != "console":
+        if "." in block.word:
             self._write(block, text)
         elif (act := _ACTS.get((block.language, block.word))) is not None:
             act(self, block, text)
@@ -136,6 +139,7 @@ class Story:
             "HUB_SERVER__ALLOWED_ORIGINS": f'["http://127.0.0.1:{self.port("8080")}"]',
             "HUB_URL": self.url,
             "PYTHONPATH": str(self.folder),
+            "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
         }
 
@@ -208,31 +212,43 @@ class Story:
     def _serve(self, block: Block, text: str) -> None:
         if self.serving is not None:
             self.serving.stop()
-        self.serving, log = self._start(text, "serve")
+        self.serving, self.served = self._start(text, "serve")
         try:
             self.serving.start(lambda: answers(f"{self.url}/health/ready"), within=SECONDS)
         except RuntimeError as error:
             raise self._wrong(block, str(error)) from error
-        self.said = log.read_text()
+        self.said = self.served.read_text()
+        self.heard = len(self.said)
 
     def _watch(self, block: Block, text: str) -> None:
-        process, self.watched = self._start(text, "watch")
-        process.start(lambda: True)
+        process, log = self._start(text, "watch")
+        self.watched = log
         self.watching.append(process)
-        time.sleep(1.0)  # what follows publishes, and the watcher has to be there by then
+        try:
+            process.start(lambda: log.stat().st_size > 0)
+        except RuntimeError as error:
+            raise self._wrong(block, str(error)) from error
 
     def _output(self, block: Block, text: str) -> None:
         if not fits(text, self.said):
             raise self._wrong(block, f"what was printed is:\n{self.said}")
 
     def _watched(self, block: Block, text: str) -> None:
-        if self.watched is None:
-            raise self._wrong(block, "nothing watches")
-        deadline = time.monotonic() + 10
-        while not fits(text, self.watched.read_text()):
+        self._until(block, text, self.watched, 0)
+
+    def _served(self, block: Block, text: str) -> None:
+        self.heard = self._until(block, text, self.served, self.heard)
+
+    def _until(self, block: Block, text: str, log: Path | None, begin: int) -> int:
+        """Waits for what a log shall say behind its beginning; returns how long the log is then."""
+        if log is None:
+            raise self._wrong(block, "nothing runs that could say it")
+        deadline = time.monotonic() + PATIENCE
+        while not fits(text, (said := log.read_text())[begin:]):
             if time.monotonic() > deadline:
-                raise self._wrong(block, f"what was printed is:\n{self.watched.read_text()}")
+                raise self._wrong(block, f"what was printed is:\n{said}")
             time.sleep(0.05)
+        return len(said)
 
     def _wire(self, block: Block, text: str) -> None:
         heard: list[str] = []
@@ -264,9 +280,6 @@ class Story:
         if problems:
             raise self._wrong(block, "\n".join(map(str, problems)))
 
-    def _manifest(self, block: Block, text: str) -> None:
-        Manifest.model_validate({"name": "page", "api": 1, **yaml.safe_load(text)})
-
     def _json(self, block: Block, text: str) -> None:
         try:
             json.loads(text)
@@ -290,6 +303,7 @@ _ACTS: Mapping[tuple[str, str], Callable[[Story, Block, str], None]] = {
     ("bash", "elsewhere"): Story._nothing,
     ("text", "output"): Story._output,
     ("text", "watched"): Story._watched,
+    ("text", "served"): Story._served,
     ("text", "wire"): Story._wire,
     ("python", ""): Story._python,
     ("python", "part"): Story._compiled,
@@ -298,7 +312,6 @@ _ACTS: Mapping[tuple[str, str], Callable[[Story, Block, str], None]] = {
     ("js", "page"): Story._page,
     ("js", "part"): Story._nothing,
     ("yaml", "part"): Story._part,
-    ("yaml", "plugin"): Story._manifest,
     ("json", ""): Story._json,
 }
 

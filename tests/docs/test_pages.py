@@ -65,6 +65,8 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
         ("```json\n{'a': 1}\n```\n", "property name"),
         ("```bash sometimes\ntrue\n```\n", "nobody knows"),
         ("```bash watch\necho one\n```\n```text watched\ntwo\n```\n", "one"),
+        ("```bash watch\nfalse\n```\n", "did not start"),
+        ("```text served\nagain\n```\n", "nothing runs"),
         ("```bash serve\nhub serve --config missing.yaml\n```\n", "missing.yaml"),
     ],
     ids=lambda value: value.replace("\n", " ") if value.startswith("```") else "",

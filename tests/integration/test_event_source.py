@@ -75,7 +75,7 @@ def on_page(hub: LiveHub, devtools_url: str) -> Callable[[Callable[[Page], Corou
             target = httpx2.put(f"{devtools_url}/json/new?{hub.url}/health").json()
             async with connect(target["webSocketDebuggerUrl"]) as line:
                 page = Page(line)
-                while await page.run("location.origin") != hub.url:  # noqa: ASYNC110 - the page is loading
+                while await page.run("location.origin") != hub.url:
                     await asyncio.sleep(0.05)
                 await page.run(LISTEN)
                 await page.sees(1)

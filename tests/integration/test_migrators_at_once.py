@@ -71,7 +71,7 @@ async def test_killed_migrator_leaves_no_lock_and_no_half_revision(
     owners = [make_owner("chat", CREATE_ROOM), make_owner("notes", hang)]
     running = start_migrator(database_url, *owners)
     async with asyncio.timeout(20):
-        while not (tmp_path / "reached").exists():  # noqa: ASYNC110  (another process touches it)
+        while not (tmp_path / "reached").exists():
             await asyncio.sleep(0.02)
     with pytest.raises(StoreError, match=r"another migrator"):
         await Migrator(database, owners, wait=0.2).upgrade()

@@ -26,7 +26,7 @@ async def stop(ctx: Context) -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-async def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path, fails: bool) -> None:  # noqa: FBT001
+async def test_a_start_that_fails_leaves_nothing_running(tmp_path: Path, fails: bool) -> None:
     folder = tmp_path / "moody"
     folder.mkdir()
     (folder / "plugin.yaml").write_text(MANIFEST)

@@ -70,7 +70,9 @@ class Bench:
 
     def subscriber(self, wire: Letters | None = None) -> tuple[Peer, Subscription]:
         peer = Peer()
-        return peer, Subscription("t", peer, Outbox(peer, wire or self.wire, self.tick, 1_000), self.topic.rule.options)
+        return peer, Subscription(
+            "t", peer, Outbox(peer, wire or self.wire, self.tick, 1_000), self.topic.rule.options
+        )
 
     def turn(self) -> None:
         turns, self.turns[:] = list(self.turns), []
@@ -264,7 +266,9 @@ def test_dropping_the_oldest_keeps_the_newest_in_order() -> None:
         bench.topic.accept([pub(0, b"%d" % number)])
     bench.turn()
     _catch_up(bench, peer, subscription)
-    assert b"|".join(bytes(unit) for unit in peer.units) == b"|".join(b"%d" % n for n in range(10, MAX_WAITING + 10))
+    assert b"|".join(bytes(unit) for unit in peer.units) == b"|".join(
+        b"%d" % n for n in range(10, MAX_WAITING + 10)
+    )
 
 
 def test_what_waited_undropped_on_a_topic_with_history_is_simply_written() -> None:
