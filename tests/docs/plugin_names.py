@@ -148,9 +148,8 @@ def _class_head(found: type) -> str:
         fields = [
             ast.unparse(each).replace("'", '"') for each in node.body if isinstance(each, ast.AnnAssign)
         ]
-        return "\n".join(
-            ["@dataclass", f"class {node.name}{base}:", *(f"    {field}" for field in fields or ["..."])]
-        )
+        body = "".join(f"\n    {field}" for field in fields) or " ..."
+        return f"@dataclass\nclass {node.name}{base}:{body}"
     made = next((each for each in node.body if getattr(each, "name", "") == "__init__"), None)
     if made is None:
         return f"class {node.name}{base}"

@@ -83,7 +83,7 @@ class Story:
     watched: Path | None = None
     served: Path | None = None
     heard: int = 0
-    """How much of what is served was heard before."""
+    """How much of what is served was said before the last `served`, or before the last file was written."""
     files: int = 0
 
     def tell(self, blocks: list[Block]) -> None:
@@ -154,6 +154,7 @@ class Story:
     # What becomes of a block
 
     def _write(self, block: Block, text: str) -> None:
+        self.heard = len(self.served.read_text()) if self.served else 0
         self.path(block.word).write_text(text)
         if block.word == "hub.yaml":
             self._run(block, ["bash", "-c", f"{_SECRETS} hub check --config hub.yaml"])
