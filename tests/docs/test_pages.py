@@ -11,6 +11,7 @@ import pytest
 from tests.docs.browser import evaluate
 from tests.docs.markdown import PAGES, ROOT, blocks
 from tests.docs.stories import Story, StoryError, fits
+from tests.services.missing import find_program, unavailable
 from tests.services.node import Node
 
 STORIES = [page for page in PAGES if blocks(page.read_text())]
@@ -45,8 +46,10 @@ def story(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Sto
 def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
     page: Path, story: Callable[[str], Story]
 ) -> None:
-    name = str(page.relative_to(ROOT))
-    story(name).tell(blocks(page.read_text()))
+    text = page.read_text()
+    if "\ncurl " in text and find_program("curl") is None:
+        unavailable("curl", "install curl (Debian, Ubuntu: apt install curl)")
+    story(str(page.relative_to(ROOT))).tell(blocks(text))
 
 
 # The stories themselves: a page that is wrong must not pass.
