@@ -55,8 +55,6 @@ _SECRETS = (
 )
 """A page may show its hub.yaml before it says what to export."""
 SECONDS = 60.0
-PATIENCE = 20.0
-"""Seconds that what goes on has to say what it shall."""
 EXPORTS = "exported.sh"
 
 Servers = Mapping[str, Callable[[], str]]
@@ -76,6 +74,8 @@ class Story:
     servers: Servers
     node: Callable[[], Path]
     evaluate: Callable[[str, str], str]
+    patience: float = 20.0
+    """Seconds that what goes on has to say what it shall."""
     ports: dict[str, int] = field(default_factory=dict)
     said: str = ""
     serving: ServerProcess | None = None
@@ -244,7 +244,7 @@ class Story:
         """Waits for what a log shall say behind its beginning; returns how long the log is then."""
         if log is None:
             raise self._wrong(block, "nothing runs that could say it")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while not fits(text, (said := log.read_text())[begin:]):
             if time.monotonic() > deadline:
                 raise self._wrong(block, f"what was printed is:\n{said}")

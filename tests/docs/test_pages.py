@@ -75,8 +75,10 @@ def test_a_reader_who_types_what_the_page_says_sees_what_it_says(
     ids=lambda value: value.replace("\n", " ") if value.startswith("```") else "",
 )
 def test_a_page_that_is_wrong_is_found(page: str, told: str, story: Callable[[str], Story]) -> None:
+    begun = story("page.md")
+    begun.patience = 0.5
     with pytest.raises(StoryError, match=r"page\.md:\d+: ") as raised:
-        story("page.md").tell(blocks(page))
+        begun.tell(blocks(page))
     assert told in str(raised.value)
 
 
