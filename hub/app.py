@@ -81,7 +81,11 @@ class Hub:
             settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT
         )
         self.router = Router(
-            blueprint.table, self.tick, self.tasks, recovery_limit=settings.client.recovery_page
+            blueprint.table,
+            self.tick,
+            self.tasks,
+            recovery_limit=settings.client.recovery_page,
+            recovery_bytes=settings.client.queue_bytes // 2,
         )
         self.cluster = Cluster(str(uuid.uuid4()), self._control, self.tasks, monotonic)
         self.node = Node(

@@ -18,6 +18,8 @@ from hub.model import Publication, TopicOptions
 
 MAX_WAITING: Final = 256
 """Publications of one topic that wait for one client at most."""
+MAX_WAITING_BYTES: Final = 262_144
+"""Bytes of their payloads."""
 
 
 class Waiting(ABC):
@@ -27,16 +29,21 @@ class Waiting(ABC):
 
     def __init__(self) -> None:
         self.dropped = 0
+        self._bytes = 0
 
     @abstractmethod
     def put(self, publication: Publication) -> None:
-        """Adds one; another may give way to it."""
+        """Adds one; others may give way to it."""
 
     @abstractmethod
     def take(self) -> list[Publication]:
         """What waits, in order."""
 
-    def _drop(self) -> None:
+    def _full(self, count: int) -> bool:
+        return count > 1 and (count > MAX_WAITING or self._bytes > MAX_WAITING_BYTES)
+
+    def _drop(self, publication: Publication) -> None:
+        self._bytes -= len(publication.raw)
         self.dropped += 1
         metrics.DROPPED.labels(self.reason).inc()
 
@@ -52,10 +59,10 @@ class NewestWaiting(Waiting):
 
     def put(self, publication: Publication) -> None:
         """Adds one behind the others."""
-        if len(self._publications) >= MAX_WAITING:
-            self._publications.popleft()
-            self._drop()
         self._publications.append(publication)
+        self._bytes += len(publication.raw)
+        while self._full(len(self._publications)):
+            self._drop(self._publications.popleft())
 
     def take(self) -> list[Publication]:
         """All that wait."""
@@ -76,12 +83,13 @@ class LatestWaiting(Waiting):
     def put(self, publication: Publication) -> None:
         """Adds one in the place of that with the same value, behind the others."""
         key = self._key(publication)
-        if self._publications.pop(key, None) is not None:
-            self._drop()
-        elif len(self._publications) >= MAX_WAITING:
-            del self._publications[next(iter(self._publications))]
-            self._drop()
+        older = self._publications.pop(key, None)
+        if older is not None:
+            self._drop(older)
         self._publications[key] = publication
+        self._bytes += len(publication.raw)
+        while self._full(len(self._publications)):
+            self._drop(self._publications.pop(next(iter(self._publications))))
 
     def take(self) -> list[Publication]:
         """The latest of each value."""

@@ -148,10 +148,11 @@ class Outbox:
             self.flush()
         if self.closed:
             return
-        transport = self.transport
-        transport.write(unit)
-        if transport.buffered() > self.limit and self.on_slow is not None:
+        # Looked at before and not after, so that one reply that is larger than the limit can still be sent.
+        if self.transport.buffered() > self.limit and self.on_slow is not None:
             self.on_slow()
+            return
+        self.transport.write(unit)
 
     def close(self, code: int, reason: str, *, drop: bool = False) -> None:
         """Ends the connection, after the session's own pieces or, with `drop`, without them."""

@@ -51,13 +51,19 @@ class Published:
 class Router:
     """What the topics of this node are, and where publications go. Receives what the bridge delivers."""
 
-    def __init__(self, table: HandlerTable, tick: Tick, tasks: Tasks, *, recovery_limit: int) -> None:
-        """`recovery_limit` is the most publications that a resubscribe or a mended gap may bring."""
+    def __init__(
+        self, table: HandlerTable, tick: Tick, tasks: Tasks, *, recovery_limit: int, recovery_bytes: int
+    ) -> None:
+        """`recovery_limit` is the most publications that a resubscribe or a mended gap may bring.
+
+        `recovery_bytes` bounds the payloads that a resubscribe may bring.
+        """
         self.table = table
         self.tick = tick
         self.bridge: Bridge
         self._tasks = tasks
         self._recovery_limit = recovery_limit
+        self._recovery_bytes = recovery_bytes
         self._reads = SharedReads(self._read, tasks, recovery_limit + 1)
         self._topics: dict[str, LiveTopic] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -260,7 +266,11 @@ class Router:
             return Recovered(False, live.position, [])
         async with self._reads.since(live, since.offset) as (page, meanwhile):
             await self._catch_up(live, since, page.position)
-            return recovery.merge(since, page, meanwhile, live.position, self._recovery_limit)
+            found = recovery.merge(since, page, meanwhile, live.position, self._recovery_limit)
+        if sum(len(publication.raw) for publication in found.publications) > self._recovery_bytes:
+            # More than may wait for a client would end its session as slow, again and again.
+            return Recovered(False, live.position, [])
+        return found
 
     async def _read(self, topic: str, query: HistoryQuery) -> HistoryPage:
         return await self.bridge.history(topic, query)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hub.congestion import MAX_WAITING
+import pytest
+
+from hub.congestion import MAX_WAITING, MAX_WAITING_BYTES
 from hub.handlers import TopicRule
 from hub.live import MAX_HELD, LiveTopic, Subscription
 from hub.model import HistoryOptions, Position, Publication, SlowPolicy, TopicOptions
@@ -287,3 +289,17 @@ def test_a_drop_on_a_topic_with_history_is_told_and_nothing_is_written_over_the_
     bench.turn()
     _catch_up(bench, peer, subscription)
     assert (peer.units, peer.missed) == ([], ["t"])
+
+
+@pytest.mark.parametrize("slow", ["conflate", "drop_oldest"])
+def test_what_waits_for_a_congested_client_is_bounded_in_bytes(slow: SlowPolicy) -> None:
+    bench = Bench(history=False, slow=slow)
+    _, subscription = _congest(bench)
+    for number in range(20):
+        bench.topic.accept([pub(0, b'{"id":%d,"x":"%s"}' % (number, b"x" * 50_000))])
+    bench.turn()
+    assert subscription.waiting is not None
+    waiting = subscription.waiting.take()
+    assert sum(len(publication.raw) for publication in waiting) <= MAX_WAITING_BYTES
+    assert waiting[-1].raw.startswith(b'{"id":19')
+    assert subscription.waiting.dropped == 20 - len(waiting)

@@ -317,6 +317,20 @@ async def test_all_who_come_back_at_once_share_one_read_and_lose_nothing(
         assert offsets == list(range(number % 15 + 1, 22))
 
 
+async def test_more_bytes_than_may_wait_for_a_client_are_not_recovered_but_told(hub: InProcessHub) -> None:
+    position = await hub.publish("long:4", 1)
+    assert position is not None
+    for _ in range(20):
+        await hub.publish("long:4", "x" * 50_000)
+    ann = await hub.connect("ann")
+    few = await ann.subscribe("long:4", recover=True, offset=15, epoch=position.epoch)
+    assert len(few["publications"]) == 6
+    await ann.unsubscribe("long:4")
+    many = await ann.subscribe("long:4", recover=True, offset=1, epoch=position.epoch)
+    assert "recovered" not in many
+    assert (many["was_recovering"], many["offset"]) == (True, 21)
+
+
 async def test_who_missed_more_than_may_be_recovered_costs_no_read(
     hub: InProcessHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
