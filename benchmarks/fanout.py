@@ -45,7 +45,7 @@ def server(name: str, port: int, folder: Path) -> Iterator[int]:
     """Runs a contender and gives its process id once it accepts connections."""
     config = folder / "hub.yaml"
     config.write_text(CONFIG)
-    program = name.split()[0]
+    program = name.split(maxsplit=1)[0]
     commands = {
         "hub": [sys.executable, "-m", "hub", "serve", "--migrate", "-c", str(config), "--port", str(port)],
         "peer": [sys.executable, str(HERE / "peers/connection_manager.py"), str(port)],

@@ -286,7 +286,7 @@ def test_history_that_cannot_be_read_is_refused_with_owner_and_place(
 
 def test_there_is_no_way_down() -> None:
     promised = {name for name in vars(Migrator) if not name.startswith("_")}
-    assert promised == {"upgrade", "status", "check", "diff"}
+    assert promised == {"upgrade", "status", "check", "diff", "open"}
 
 
 async def test_a_new_sqlite_file_is_set_up_by_itself_and_an_old_one_only_on_request(
