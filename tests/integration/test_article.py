@@ -45,7 +45,7 @@ TEXTS = [
 ]
 
 
-def token(sub: str, *, secret: str = SECRET, expires: float = 60, **claims: Any) -> str:
+def token(sub: str, *, secret: str = SECRET, expires: float = 86_400, **claims: Any) -> str:
     return sign({"sub": sub, "exp": int(time.time() + expires), **claims}, secret)
 
 
@@ -54,7 +54,7 @@ BAD = {
     "missing": "",
     "garbage": "?token=garbage",
     "empty": "?token=",
-    "expired": f"?token={token('ann', expires=-60)}",
+    "expired": f"?token={token('ann', expires=-86_400)}",
     "forged": f"?token={token('ann', secret=SECRET[::-1])}",
     "two words": "?token=a%20b",
     "with a null": "?token=%00",
