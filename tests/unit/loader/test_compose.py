@@ -245,17 +245,12 @@ def test_settings_of_a_plugin_that_is_off_do_not_matter(composed: Compose) -> No
     assert composed({"hub.yaml": "plugins: {gone: {enabled: false, settings: {a: 1}}}\n"}).plugins == ()
 
 
-def test_a_hub_without_plugins_is_composed_in_half_a_second_and_imports_nothing_heavy() -> None:
+def test_a_hub_without_plugins_is_composed_without_importing_anything_heavy() -> None:
     code = (
-        "import sys, time\nfrom hub.loader.compose import compose\nfrom hub.settings.load import load\n"
+        "import sys\nfrom hub.loader.compose import compose\nfrom hub.settings.load import load\n"
         "compose(load(None, {}, overlay={'auth': {'anonymous': True}}), 'serve')\n"
         "heavy = 'sqlmodel sqlalchemy alembic redis nats asyncpg starlette uvicorn jose cryptography broadcaster'\n"
-        "print(time.process_time(), *(name for name in heavy.split() if name in sys.modules))\n"
+        "print(*(name for name in heavy.split() if name in sys.modules))\n"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        taken, *imported = done.stdout.split()
-        assert imported == []
-        seconds.append(float(taken))
-    assert min(seconds) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
