@@ -12,9 +12,9 @@ from hub import __version__
 from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.cluster import Cluster
-from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, ReplyError
+from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError
 from hub.handlers import HandlerTable, TopicRule
-from hub.model import ClientInfo, Identity
+from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
 from hub.router import Router
 from hub.tasks import Tasks
@@ -157,6 +157,17 @@ class Node:
         self.sessions = Registry()
         self.started = clock()
         self.draining = False
+
+    def identify(self, token: str) -> Identity:
+        """The identity behind a token, the anonymous one for none; whether that is admitted is the caller's to say.
+
+        Raises ExpiredToken and InvalidToken; without a configured key every token is invalid.
+        """
+        if not token:
+            return ANONYMOUS
+        if self.verifier is None:
+            raise InvalidToken("no key is configured to verify tokens with")
+        return self.verifier.verify_connection(token)
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""

@@ -17,7 +17,7 @@ from hub.errors import (
     InvalidToken,
     ReplyError,
 )
-from hub.model import ANONYMOUS, Identity
+from hub.model import Identity
 from hub.plugin import Accept
 from hub.protocol.commands import (
     ConnectRequest,
@@ -39,15 +39,10 @@ def identify(session: ClientSession, token: str) -> Identity:
 
     Raises ReplyError 109 for an expired token, Disconnect 3500 for a bad one and 3501 for none.
     """
-    node = session.node
-    if not token:
-        if not node.anonymous:
-            raise Disconnect(BAD_FRAME, "a token is needed: connect with one")
-        return ANONYMOUS
-    if node.verifier is None:
-        raise Disconnect(INVALID_TOKEN)
+    if not token and not session.node.anonymous:
+        raise Disconnect(BAD_FRAME, "a token is needed: connect with one")
     try:
-        return node.verifier.verify_connection(token)
+        return session.node.identify(token)
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:

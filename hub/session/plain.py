@@ -27,7 +27,7 @@ from hub.errors import (
     ReplyError,
     TopicError,
 )
-from hub.model import ANONYMOUS, Identity, Position, Publication
+from hub.model import Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
@@ -37,14 +37,10 @@ from hub.topics import fill
 
 def identify(node: Node, token: str) -> Identity:
     """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
-    if not token:
-        if not node.anonymous:
-            raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
-        return ANONYMOUS
-    if node.verifier is None:
-        raise Disconnect(SOCKET_BAD_TOKEN)
+    if not token and not node.anonymous:
+        raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
     try:
-        return node.verifier.verify_connection(token)
+        return node.identify(token)
     except ExpiredToken as error:
         raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
     except InvalidToken as error:
