@@ -267,7 +267,7 @@ async def test_forgotten_scripts_are_sent_again(redis_url: str) -> None:
 async def test_publishes_of_one_tick_share_few_round_trips(redis_url: str) -> None:
     async with running(make_broker(redis_url, prefix="test")) as hub:
         await hub.publish(b"0")
-        lane = hub.broker._servers[0]._publishing  # type: ignore[attr-defined]
+        lane = hub.broker._servers[0]._publishing._lanes._lane  # type: ignore[attr-defined]
         sends = 0
         send = lane._send
 

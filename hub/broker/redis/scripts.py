@@ -1,27 +1,12 @@
-"""The Lua scripts that Redis runs for the hub, each as one act."""
+"""The Lua scripts that Redis runs for the broker."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
 from typing import Final
 
+from hub.redis.script import Script, read_script
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script's text and the name by which Redis knows it once it has seen it."""
-
-    text: str
-    sha: str
-
-
-def _read(name: str) -> Script:
-    folder = files(__package__) / "lua"
-    text = (folder / "epoch.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-PUBLISH: Final = _read("publish")
-HISTORY: Final = _read("history")
+_PACKAGE: Final = "hub.broker.redis"
+PUBLISH: Final[Script] = read_script(_PACKAGE, "epoch", "publish", with_run=True)
+HISTORY: Final[Script] = read_script(_PACKAGE, "epoch", "history", with_run=True)
 SCRIPTS: Final = (PUBLISH, HISTORY)

@@ -9,13 +9,13 @@ from hub.broker.base import Outgoing, PublishResult
 from hub.broker.envelope import EnvelopeError, decode_body, encode_body, parse_place
 from hub.broker.epochs import new_epoch
 from hub.broker.inbox import Inbox
-from hub.broker.redis.address import Address
 from hub.broker.redis.keys import Names
-from hub.broker.redis.lane import Lane
-from hub.broker.redis.scripts import HISTORY, PUBLISH
+from hub.broker.redis.scripts import HISTORY, PUBLISH, SCRIPTS
 from hub.broker.redis.subscriber import Subscriber
 from hub.errors import BrokerError
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
+from hub.redis.address import Address
+from hub.redis.client import Redis
 
 DEFAULT_META_TTL: Final = 30 * 86_400.0
 """Seconds for which positions and versions are kept where the topic's options do not say."""
@@ -33,12 +33,7 @@ class RedisServer:
         self.subscriber = Subscriber(address, inbox, connect_timeout=connect_timeout)
         self._names = Names(prefix, address.db)
         self._publishing, self._reading = (
-            Lane(
-                lambda: address.connection(timeout=timeout, connect_timeout=connect_timeout),
-                timeout=timeout,
-                connect_timeout=connect_timeout,
-            )
-            for _ in range(2)
+            Redis(url, scripts=SCRIPTS, timeout=timeout, connect_timeout=connect_timeout) for _ in range(2)
         )
 
     async def start(self) -> None:
@@ -64,7 +59,7 @@ class RedisServer:
         body = encode_body(message.publication)
         channel = self._names.channel(topic)
         if message.history is None and not message.idempotency_key and message.version <= 0:
-            await self._publishing.command("PUBLISH", channel, b"\n" + body)
+            await self._publishing.command(channel, "PUBLISH", channel, b"\n" + body)
             return PublishResult()
         keys = [self._names.meta(topic), self._names.stream(topic)]
         if message.idempotency_key:
@@ -99,7 +94,8 @@ class RedisServer:
 
     async def remove_history(self, topic: str) -> None:
         """Forgets the kept publications."""
-        await self._publishing.command("DEL", self._names.stream(topic))
+        key = self._names.stream(topic)
+        await self._publishing.command(key, "DEL", key)
 
 
 def _bounds(message: Outgoing) -> tuple[str | int, int, int, int]:

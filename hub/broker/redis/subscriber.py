@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from hub.broker.envelope import EnvelopeError, decode_message
 from hub.broker.inbox import Inbox
-from hub.broker.redis.address import Address
-from hub.broker.redis.link import Link
+from hub.redis.address import Address
+from hub.redis.link import Link
 
 logger = logging.getLogger(__name__)
 ACK_SECONDS: Final = 3.0

@@ -12,8 +12,8 @@ from typing import Any, Final
 from redis.asyncio.connection import Connection
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
 
-from hub.broker.redis.scripts import SCRIPTS, Script
 from hub.errors import BrokerError
+from hub.redis.script import Script
 
 logger = logging.getLogger(__name__)
 Argument = str | bytes | int
@@ -35,18 +35,36 @@ class _Call:
         if self.script is None:
             return tuple(self.arguments)
         name, code = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        return (name, code, len(self.keys), *self.keys, run, *self.arguments)
+        before = (name, code, len(self.keys), *self.keys)
+        return (*before, run, *self.arguments) if self.script.with_run else (*before, *self.arguments)
+
+
+class Refused(BrokerError):
+    """Redis answered a command with an error, having done nothing; `text` is its answer, such as `MOVED 7 host:1`."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"Redis refused a command: {text}")
+        self.text = text
 
 
 class Lane:
     """Sends commands in the order in which they are given, one batch at a time, and never repeats one.
 
-    `connect` makes a connection, which is opened by the first command, and anew after it was lost. A command is
-    answered within `timeout` seconds, of which `connect_timeout` may go into connecting, or raises BrokerError.
+    `connect` makes a connection, which is opened by the first command, and anew after it was lost; `scripts` are made
+    known on it, so that those which are run need not be sent as text. A command is answered within `timeout` seconds,
+    of which `connect_timeout` may go into connecting, or raises BrokerError.
     """
 
-    def __init__(self, connect: Callable[[], Connection], *, timeout: float, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        scripts: Sequence[Script],
+        *,
+        timeout: float,
+        connect_timeout: float,
+    ) -> None:
         self._connect = connect
+        self._scripts = scripts
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
@@ -75,7 +93,7 @@ class Lane:
         return await self._call(None, (), arguments)
 
     async def run(self, script: Script, keys: Sequence[Argument], *arguments: Argument) -> Any:
-        """The answer of a script; in front of its arguments it gets the id of the server's run. Raises BrokerError."""
+        """The answer of a script. Raises BrokerError."""
         return await self._call(script, keys, arguments)
 
     async def _call(
@@ -149,7 +167,7 @@ class Lane:
                 unknown.append(call)
             except ResponseError as error:
                 if not call.answer.done():
-                    call.answer.set_exception(BrokerError(f"Redis refused a command: {error}"))
+                    call.answer.set_exception(Refused(str(error)))
             else:
                 if not call.answer.done():
                     call.answer.set_result(answer)
@@ -170,7 +188,7 @@ class Lane:
         """Makes the scripts known and returns the id of the server's run, "" where it is not told."""
         commands: list[tuple[str, ...]] = [
             ("INFO", "server"),
-            *(("SCRIPT", "LOAD", each.text) for each in SCRIPTS),
+            *(("SCRIPT", "LOAD", each.text) for each in self._scripts),
         ]
         await connection.send_packed_command(connection.pack_commands(commands))
         answers: list[Any] = []

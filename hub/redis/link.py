@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import hiredis
 
-from hub.broker.redis.address import Address
+from hub.redis.address import Address
 
 _READ: Final = 1 << 18
 

@@ -1,0 +1,26 @@
+"""Lua scripts that Redis runs for the hub, each as one act."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and the name by which Redis knows it once it has seen it.
+
+    One `with_run` gets the id of the server's run in front of its arguments, "" where the server does not tell it.
+    """
+
+    text: str
+    sha: str
+    with_run: bool = False
+
+
+def read_script(package: str, *names: str, with_run: bool = False) -> Script:
+    """One script of the files `lua/<name>.lua` of a package, joined in this order."""
+    folder = files(package) / "lua"
+    text = "".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest(), with_run)
