@@ -77,8 +77,9 @@ class Hub:
         self.migrator = Migrator(self.database, owners(blueprint))
         self.broker = make_broker(settings.broker.url, prefix=settings.broker.prefix)
         self.broker.history_of = partial(_history_of, blueprint.table)
+        node_id = str(uuid.uuid4())
         self.presence = make_presence(
-            settings.broker.url[0], prefix=settings.broker.prefix, ttl=3 * PRESENCE_BEAT
+            settings.broker.url[0], prefix=settings.broker.prefix, node=node_id, lease=3 * PRESENCE_BEAT
         )
         self.router = Router(
             blueprint.table,
@@ -87,7 +88,7 @@ class Hub:
             recovery_limit=settings.client.recovery_page,
             recovery_bytes=settings.client.queue_bytes // 2,
         )
-        self.cluster = Cluster(str(uuid.uuid4()), self._control, self.tasks, monotonic)
+        self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
         self.node = Node(
             table=blueprint.table,
             router=self.router,

@@ -46,12 +46,16 @@ class TopicRule:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A handler run every `every` seconds; only while `topic` has subscribers on this node, when one is named."""
+    """A handler run every `every` seconds; only while `topic` has subscribers on this node, when one is named.
+
+    With `once` it runs on one node of the cluster.
+    """
 
     name: str
     every: float
     handler: Handler
     topic: str | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,11 @@ class TopicOptions:
     history: HistoryOptions | None = None
     presence: bool = False
     join_leave: bool = False
-    recovery: Literal["stream", "cache"] = "stream"
+    leave_grace: float = 0.0
+    """Seconds that a client whose connection was lost may take to come back before its leave is told."""
+    recovery: Literal["stream", "cache", "off"] = "stream"
+    publish_wait: float = 0.0
+    """Seconds that a publication may wait for a broker that is away."""
     slow: SlowPolicy = "disconnect"
     conflate: str = ""
     delta: bool = False

@@ -83,7 +83,7 @@ def _schedules(one: Declarant, topics: DeclaredTopics) -> list[Schedule]:
         handler = one.handler(settings.run, "schedule", (*loc, "run"))
         if handler is not None:
             full = f"{one.owner}:{name}" if one.owner else name
-            found.append(Schedule(full, settings.every, handler, settings.topic))
+            found.append(Schedule(full, settings.every, handler, settings.topic, settings.once))
     return found
 
 

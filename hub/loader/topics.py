@@ -170,11 +170,13 @@ def _check_rules(claim: Claim) -> None:
 
 
 def _check_without_history(operator_first: list[Claim], settings: TopicSettings) -> None:
-    if settings.recovery == "cache":
+    if settings.recovery in {"cache", "off"}:
         _says(operator_first, "recovery").say(
             ("recovery",),
             ConfigCode.CONFLICTING_SETTINGS,
-            "recovery from the cache needs a history to keep the latest publication in",
+            "recovery from the cache needs a history to keep the latest publication in"
+            if settings.recovery == "cache"
+            else "positions need a history, also where nobody may recover from it",
             "Add `history: {size: 1, ttl: 1h}`, or remove recovery.",
         )
     if settings.delta:
@@ -218,7 +220,9 @@ def _options(claims: list[Claim], operator_first: list[Claim], settings: TopicSe
         history=HistoryOptions(history.size, history.ttl, history.meta_ttl) if history else None,
         presence=settings.presence or False,
         join_leave=settings.join_leave or False,
+        leave_grace=settings.leave_grace or 0.0,
         recovery=settings.recovery or _DEFAULTS.recovery,
+        publish_wait=settings.publish_wait or 0.0,
         slow=policies.get(slow, "disconnect"),
         conflate=field,
         delta=settings.delta or False,

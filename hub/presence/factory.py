@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hub.errors import HubError
-from hub.presence.base import Presence
+from hub.presence.base import LEASE_SECONDS, Presence
 from hub.presence.memory import MemoryPresence
 
 SCHEMES = ("memory", "redis", "rediss", "postgresql", "postgres", "nats", "tls")
@@ -16,9 +16,14 @@ SCHEMES = ("memory", "redis", "rediss", "postgresql", "postgres", "nats", "tls")
 
 
 def make_presence(
-    url: str, *, prefix: str, ttl: float, clock: Callable[[], float] = time.monotonic
+    url: str,
+    *,
+    prefix: str,
+    node: str,
+    lease: float = LEASE_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Presence:
-    """The presence store that belongs to a broker's URL; leases last `ttl` seconds.
+    """The presence store that belongs to a broker's URL, for the clients of one node, whose lease lasts `lease` s.
 
     `prefix` begins every key on a shared server; `clock` is that of a store in memory. Raises HubError when the scheme
     is unknown, the URL wrong, or a package that the store needs is not installed.
@@ -29,10 +34,10 @@ def make_presence(
             f"the URL of presence must begin with one of {', '.join(f'{each}://' for each in SCHEMES)}"
         )
     if scheme == "memory":
-        return MemoryPresence(ttl, clock)
+        return MemoryPresence(lease, clock)
     make, extra = _MAKERS[scheme]
     try:
-        return make(url, prefix, ttl)
+        return make(url, prefix, node, lease)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in {"redis", "asyncpg", "nats"}:
@@ -40,25 +45,25 @@ def make_presence(
         raise
 
 
-def _redis(url: str, prefix: str, ttl: float) -> Presence:
+def _redis(url: str, prefix: str, node: str, lease: float) -> Presence:
     from hub.presence.redis import RedisPresence  # noqa: PLC0415  # its package is an extra
 
-    return RedisPresence(url, prefix=prefix, ttl=ttl)
+    return RedisPresence(url, prefix=prefix, node=node, lease=lease)
 
 
-def _postgres(url: str, prefix: str, ttl: float) -> Presence:
+def _postgres(url: str, prefix: str, node: str, lease: float) -> Presence:
     from hub.presence.postgres import PostgresPresence  # noqa: PLC0415  # its package is an extra
 
-    return PostgresPresence(url, prefix=prefix, ttl=ttl)
+    return PostgresPresence(url, prefix=prefix, node=node, lease=lease)
 
 
-def _nats(url: str, prefix: str, ttl: float) -> Presence:
+def _nats(url: str, prefix: str, node: str, lease: float) -> Presence:
     from hub.presence.nats import NatsPresence  # noqa: PLC0415  # its package is an extra
 
-    return NatsPresence(url, prefix=prefix, ttl=ttl)
+    return NatsPresence(url, prefix=prefix, node=node, lease=lease)
 
 
-_MAKERS: Final[Mapping[str, tuple[Callable[[str, str, float], Presence], str]]] = MappingProxyType(
+_MAKERS: Final[Mapping[str, tuple[Callable[[str, str, str, float], Presence], str]]] = MappingProxyType(
     {
         "redis": (_redis, "redis"),
         "rediss": (_redis, "redis"),

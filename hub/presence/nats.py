@@ -43,7 +43,7 @@ _decoder = msgspec.json.Decoder(_Entry)
 
 
 class NatsPresence(Presence):
-    """Entries with leases of `ttl` seconds by the clock of NATS, which deletes those whose lease has ended.
+    """Entries with leases of `lease` seconds by the clock of NATS, which deletes those whose lease has ended.
 
     It stands on a connection of its own, made by the first call and anew by the next after it was lost. All answers
     come within a few seconds or as BrokerError. Raises HubError for a URL that cannot be used.
@@ -52,10 +52,10 @@ class NatsPresence(Presence):
     more; a user who left one node and stays on another may be missing until that node renews its leases.
     """
 
-    def __init__(self, url: str, *, prefix: str, ttl: float) -> None:
+    def __init__(self, url: str, *, prefix: str, node: str, lease: float) -> None:
         self._address = Address.parse([url])
         self._prefix = token_of(prefix)
-        self._lease = max(1, int(ttl * 1000))
+        self._lease = max(1, int(lease * 1000))
         self._jetstream = JetStream(
             f"{self._prefix}-presence",
             [f"{self._prefix}.c.*.*", f"{self._prefix}.u.*.*"],

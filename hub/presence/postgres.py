@@ -62,18 +62,18 @@ _Change = tuple[bytes, bytes, ClientInfo | None]
 
 
 class PostgresPresence(Presence):
-    """Entries with leases of `ttl` seconds by the clock of the database.
+    """Entries with leases of `lease` seconds by the clock of the database.
 
     All answers come within a few seconds or as BrokerError. Raises HubError for a URL or prefix that cannot be used.
     """
 
-    def __init__(self, url: str, *, prefix: str, ttl: float) -> None:
+    def __init__(self, url: str, *, prefix: str, node: str, lease: float) -> None:
         if not _PREFIX.fullmatch(prefix):
             raise HubError(
                 f"the prefix {prefix!r} must be 1 to 40 letters, digits, '_', '.' and '-' on PostgreSQL"
             )
         self._server = Server(url)
-        self._ttl = ttl
+        self._ttl = lease
         self._statements = _Statements(f'"{prefix}_presence"')
         self._lock = (
             int.from_bytes(blake2b(f"{prefix} presence".encode(), digest_size=8).digest(), "big") >> 1

@@ -26,17 +26,17 @@ _decoder = msgspec.json.Decoder(tuple[bytes | None, bytes | None])
 
 
 class RedisPresence(Presence):
-    """Entries with leases of `ttl` seconds by the clock of Redis.
+    """Entries with leases of `lease` seconds by the clock of Redis.
 
     `server` is a URL, or a client of redis-py in its RESP2 form, which the caller closes. All answers come within a few
     seconds or as BrokerError. Raises HubError for a URL that cannot be used.
     """
 
-    def __init__(self, server: str | Redis, *, prefix: str, ttl: float) -> None:
+    def __init__(self, server: str | Redis, *, prefix: str, node: str, lease: float) -> None:
         self._owned = isinstance(server, str)
         self._client = _client(server) if isinstance(server, str) else server
         self._prefix = prefix
-        self._lease = max(1, int(ttl * 1000))
+        self._lease = max(1, int(lease * 1000))
         self._changes = ScriptRunner(self._client, TIMEOUT_SECONDS)
         self._reads = ScriptRunner(self._client, TIMEOUT_SECONDS)
 

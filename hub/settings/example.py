@@ -75,7 +75,9 @@ _TOPIC: Final[dict[str, Any]] = {
     "history": {"size": 100, "ttl": "1h"},
     "presence": True,
     "join_leave": False,
+    "leave_grace": "5s",
     "recovery": "stream",
+    "publish_wait": "10s",
     "schema": "schemas/news.json",
     "slow": "conflate:section",
     "delta": False,
@@ -93,7 +95,9 @@ EXAMPLES: Final[dict[tuple[str, ...], Any]] = {
     ("sockets",): {"/ws/news": {"topic": "news:today"}, "/ws/mine": {"topic": "inbox:{user}"}},
     ("handlers",): {"connect": "newsroom.rules:admit", "start": ["newsroom.rules:warm_up"]},
     ("rpc",): {"headline": "newsroom.rules:headline"},
-    ("schedule",): {"digest": {"every": "30s", "run": "newsroom.rules:digest", "topic": "news:today"}},
+    ("schedule",): {
+        "digest": {"every": "30s", "run": "newsroom.rules:digest", "topic": "news:today", "once": True}
+    },
 }
 """What is shown as comments, by where it belongs; a test lets the model read each."""
 

@@ -63,6 +63,11 @@ class ServerSettings(Strict):
         default_factory=lambda: ["127.0.0.1", "::1"],
         description="Addresses or networks whose X-Forwarded-* headers are believed.",
     )
+    queue_bytes: Size = Field(
+        268_435_456,
+        ge=1_048_576,
+        description="Bytes that may wait for all clients of a process together; above, the slowest are sent away.",
+    )
     drain: Duration = Field(15.0, description="Longest time to close clients when stopping.")
 
 

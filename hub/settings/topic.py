@@ -107,8 +107,22 @@ class TopicSettings(Strict):
     history: HistorySettings | None = Field(None, description="Unset or null: nothing is kept.")
     presence: bool | None = Field(None, description="Whether the hub knows who is subscribed.")
     join_leave: bool | None = Field(None, description="Whether subscribers are told who comes and goes.")
-    recovery: Literal["stream", "cache"] | None = Field(
-        None, description="stream: all that was missed; cache: the latest publication only."
+    leave_grace: Duration | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="How long a leave is held back after a lost connection, in case the user comes back.",
+    )
+    recovery: Literal["stream", "cache", "off"] | None = Field(
+        None,
+        description="stream: all that was missed; cache: the latest publication only; "
+        "off: positions without recovery.",
+    )
+    publish_wait: Duration | None = Field(
+        None,
+        ge=0,
+        le=60,
+        description="How long a publication waits for a broker that is away; 0: it is refused at once.",
     )
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="JSON Schema of the payload, inline or a file beside this one."
@@ -142,6 +156,9 @@ class ScheduleSettings(Strict):
     every: Duration = Field(description="Seconds between runs.", ge=0.05)
     run: CallableName = Field(description="The function: module:function.")
     topic: str | None = Field(None, description="Run only while this topic has subscribers on the node.")
+    once: bool = Field(
+        False, description="Run on one node of the cluster only; another takes over when it is gone."
+    )
 
 
 class SocketSettings(Strict):

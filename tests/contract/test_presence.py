@@ -42,11 +42,13 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         now[0] += seconds
 
     if request.param == "memory":
-        found = Store(make_presence("memory://", prefix="test", ttl=TTL, clock=lambda: now[0]), jump)
+        found = Store(
+            make_presence("memory://", prefix="test", node="n", lease=TTL, clock=lambda: now[0]), jump
+        )
     else:
         server = "postgres" if request.param == "postgresql" else request.param
         url = request.getfixturevalue(f"{server}_url")
-        found = Store(make_presence(url, prefix="test", ttl=TTL), asyncio.sleep)
+        found = Store(make_presence(url, prefix="test", node="n", lease=TTL), asyncio.sleep)
     await found.presence.start()
     yield found
     await found.presence.stop()
@@ -140,7 +142,7 @@ async def test_odd_names_are_kept_apart(store: Store) -> None:
 
 
 async def test_two_nodes_see_each_others_clients(redis_url: str) -> None:
-    here, there = (make_presence(redis_url, prefix="test", ttl=30) for _ in range(2))
+    here, there = (make_presence(redis_url, prefix="test", node="n", lease=30) for _ in range(2))
     await here.add(TOPIC, ANN)
     await there.add(TOPIC, BOB)
     assert await here.get(TOPIC) == await there.get(TOPIC) == {"c-1": ANN, "c-3": BOB}
@@ -154,7 +156,7 @@ async def test_two_nodes_see_each_others_clients(redis_url: str) -> None:
 async def test_lost_redis_is_a_broker_error_within_seconds_and_mends_itself(
     redis_server: RedisServer,
 ) -> None:
-    presence = make_presence(redis_server.url, prefix="test", ttl=30)
+    presence = make_presence(redis_server.url, prefix="test", node="n", lease=30)
     await presence.add(TOPIC, ANN)
     redis_server.kill()
     began = time.monotonic()
@@ -177,7 +179,7 @@ async def test_lost_redis_is_a_broker_error_within_seconds_and_mends_itself(
 
 
 async def test_two_nodes_on_postgresql_see_each_others_clients(postgres_url: str) -> None:
-    here, there = (make_presence(postgres_url, prefix="test", ttl=30) for _ in range(2))
+    here, there = (make_presence(postgres_url, prefix="test", node="n", lease=30) for _ in range(2))
     await asyncio.gather(here.add(TOPIC, ANN), there.add(TOPIC, BOB))
     assert await here.get(TOPIC) == await there.get(TOPIC) == {"c-1": ANN, "c-3": BOB}
     await there.remove(TOPIC, "c-1", "ann")
@@ -190,7 +192,7 @@ async def test_two_nodes_on_postgresql_see_each_others_clients(postgres_url: str
 async def test_lost_postgresql_is_a_broker_error_within_seconds_and_mends_itself(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
-    presence = make_presence(postgres_url, prefix="test", ttl=30)
+    presence = make_presence(postgres_url, prefix="test", node="n", lease=30)
     await presence.add(TOPIC, ANN)
     postgres_server.kill()
     began = time.monotonic()
@@ -213,7 +215,7 @@ async def test_lost_postgresql_is_a_broker_error_within_seconds_and_mends_itself
 
 
 async def test_expired_leases_leave_the_table(postgres_url: str) -> None:
-    presence = make_presence(postgres_url, prefix="test", ttl=0.2)
+    presence = make_presence(postgres_url, prefix="test", node="n", lease=0.2)
     await presence.start()
     await presence.keep({TOPIC: [ClientInfo("u", f"c{number}") for number in range(100)]})
     connection = await asyncpg.connect(postgres_url)
@@ -230,11 +232,11 @@ async def test_expired_leases_leave_the_table(postgres_url: str) -> None:
 )
 def test_url_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(HubError):
-        make_presence(url, prefix="test", ttl=1)
+        make_presence(url, prefix="test", node="n", lease=1)
 
 
 async def test_two_nodes_on_nats_see_each_others_clients(nats_url: str) -> None:
-    here, there = (make_presence(nats_url, prefix="test", ttl=30) for _ in range(2))
+    here, there = (make_presence(nats_url, prefix="test", node="n", lease=30) for _ in range(2))
     await asyncio.gather(here.add(TOPIC, ANN), there.add(TOPIC, BOB))
     assert await here.get(TOPIC) == await there.get(TOPIC) == {"c-1": ANN, "c-3": BOB}
     await there.remove(TOPIC, "c-1", "ann")
@@ -245,7 +247,7 @@ async def test_two_nodes_on_nats_see_each_others_clients(nats_url: str) -> None:
 
 
 async def test_crowd_on_nats_is_counted_without_being_read(nats_url: str) -> None:
-    here, there = (make_presence(nats_url, prefix="test", ttl=30) for _ in range(2))
+    here, there = (make_presence(nats_url, prefix="test", node="n", lease=30) for _ in range(2))
     crowd = [ClientInfo(f"u{number % 1500}", f"c{number}") for number in range(3000)]
     await asyncio.gather(here.keep({TOPIC: crowd[:2000]}), there.keep({TOPIC: crowd[2000:]}))
     assert await there.stats(TOPIC) == PresenceStats(3000, 1500)
@@ -259,7 +261,7 @@ async def test_crowd_on_nats_is_counted_without_being_read(nats_url: str) -> Non
 
 
 async def test_lost_nats_is_a_broker_error_within_seconds_and_mends_itself(nats_server: NatsServer) -> None:
-    presence = make_presence(nats_server.url, prefix="test", ttl=30)
+    presence = make_presence(nats_server.url, prefix="test", node="n", lease=30)
     await presence.add(TOPIC, ANN)
     nats_server.kill()
     began = time.monotonic()

@@ -39,17 +39,17 @@ def test_prefix_that_could_mix_up_keys_is_refused(prefix: str) -> None:
         ("hiredis", "from hub.broker.factory import make_broker as make; make('redis://h')"),
         (
             "redis",
-            "from hub.presence.factory import make_presence as make; make('redis://h', prefix='a', ttl=1)",
+            "from hub.presence.factory import make_presence as make; make('redis://h', prefix='a', node='n')",
         ),
         ("nats", "from hub.broker.factory import make_broker as make; make('nats://h')"),
         (
             "nats",
-            "from hub.presence.factory import make_presence as make; make('tls://h', prefix='a', ttl=1)",
+            "from hub.presence.factory import make_presence as make; make('tls://h', prefix='a', node='n')",
         ),
         ("asyncpg", "from hub.broker.factory import make_broker as make; make('postgresql://h/n')"),
         (
             "asyncpg",
-            "from hub.presence.factory import make_presence as make; make('postgres://h/n', prefix='a', ttl=1)",
+            "from hub.presence.factory import make_presence as make; make('postgres://h/n', prefix='a', node='n')",
         ),
     ],
 )
