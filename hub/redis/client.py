@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hub.redis.address import Address
-from hub.redis.lane import Argument
+from hub.redis.call import Argument
 from hub.redis.lanes import Lanes, OneLane
 from hub.redis.script import Script
 

@@ -6,45 +6,28 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio.connection import Connection
 from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
 
 from hub.errors import BrokerError
+from hub.redis.call import Argument, Call
 from hub.redis.script import Script
 
 logger = logging.getLogger(__name__)
-Argument = str | bytes | int
 BATCH: Final = 500
 """Commands in one write at most, so that the first answers do not wait for the last commands."""
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A command, or a script with its keys and arguments, and who waits for the answer."""
-
-    script: Script | None
-    keys: Sequence[Argument]
-    arguments: Sequence[Argument]
-    answer: asyncio.Future[Any]
-    sent: bool = False
-
-    def command(self, run: str, *, by_text: bool = False) -> tuple[Argument, ...]:
-        if self.script is None:
-            return tuple(self.arguments)
-        name, code = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        before = (name, code, len(self.keys), *self.keys)
-        return (*before, run, *self.arguments) if self.script.with_run else (*before, *self.arguments)
+Rest = Callable[["Lane", list[tuple[Call, ResponseError]]], None]
+"""What is called after each batch, with the calls of it that Redis refused."""
 
 
-class Refused(BrokerError):
-    """Redis answered a command with an error, having done nothing; `text` is its answer, such as `MOVED 7 host:1`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"Redis refused a command: {text}")
-        self.text = text
+def refuse(_: Lane, refused: list[tuple[Call, ResponseError]]) -> None:
+    """Tells those who wait."""
+    for call, error in refused:
+        call.refuse(error)
 
 
 class Lane:
@@ -52,7 +35,8 @@ class Lane:
 
     `connect` makes a connection, which is opened by the first command, and anew after it was lost; `scripts` are made
     known on it, so that those which are run need not be sent as text. A command is answered within `timeout` seconds,
-    of which `connect_timeout` may go into connecting, or raises BrokerError.
+    of which `connect_timeout` may go into connecting, or raises BrokerError. `rest` is called whenever a batch is done
+    and the next one is not begun, with the calls that Redis refused, which it answers, or submits elsewhere.
     """
 
     def __init__(
@@ -62,14 +46,17 @@ class Lane:
         *,
         timeout: float,
         connect_timeout: float,
+        rest: Rest = refuse,
     ) -> None:
         self._connect = connect
+        self._rest = rest
+        self._refused: list[tuple[Call, ResponseError]] = []
         self._scripts = scripts
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._connection: Connection | None = None
         self._run = ""
-        self._waiting: list[_Call] = []
+        self._waiting: list[Call] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = True
 
@@ -99,18 +86,30 @@ class Lane:
     async def _call(
         self, script: Script | None, keys: Sequence[Argument], arguments: Sequence[Argument]
     ) -> Any:
+        call = Call(script, keys, arguments)
+        self.submit(call)
+        return await call.answered(self._timeout)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way or waits."""
+        return self._task is not None
+
+    def submit(self, call: Call) -> None:
+        """Takes a call behind those that wait. Raises BrokerError when no commands are taken."""
         if self._closed:
             raise BrokerError("the node is not connected to its broker")
-        call = _Call(script, keys, arguments, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         if self._task is None:
             self._task = asyncio.create_task(self._flush(), name="redis commands")
             self._task.add_done_callback(self._flushed)
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await call.answer
-        except TimeoutError:
-            raise BrokerError(f"Redis did not answer within {self._timeout:g} s", unknown=call.sent) from None
+
+    def withdraw(self, moved: Callable[[Call], bool]) -> list[Call]:
+        """Takes back those of the waiting calls that are `moved`, in order; the batch under way stays."""
+        withdrawn = [call for call in self._waiting if moved(call)]
+        if withdrawn:
+            self._waiting = [call for call in self._waiting if not moved(call)]
+        return withdrawn
 
     def _flushed(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -129,8 +128,11 @@ class Lane:
                 self._fail(calls, f"a command to Redis failed: {error!r}", unknown=True)
                 await self._hang_up()
                 raise
+            finally:
+                refused, self._refused = self._refused, []
+                self._rest(self, refused)
 
-    async def _exchange(self, calls: list[_Call]) -> None:
+    async def _exchange(self, calls: list[Call]) -> None:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await self._connected()
@@ -148,30 +150,38 @@ class Lane:
             refused = isinstance(error, BusyLoadingError)
             self._fail(calls, f"Redis was lost: {error or 'no answer'}", unknown=not refused)
 
-    async def _send(
-        self, connection: Connection, calls: list[_Call], *, by_text: bool = False
-    ) -> list[_Call]:
+    async def _send(self, connection: Connection, calls: list[Call], *, by_text: bool = False) -> list[Call]:
         """Sends and reads the answers; returns those calls whose script the server does not know."""
         if not calls:
             return []
         for call in calls:
             call.sent = True
         await connection.send_packed_command(
-            connection.pack_commands([call.command(self._run, by_text=by_text) for call in calls])
+            connection.pack_commands(
+                [
+                    command
+                    for call in calls
+                    for command in (
+                        *((("ASKING",),) if call.asking else ()),
+                        call.command(self._run, by_text=by_text),
+                    )
+                ]
+            )
         )
-        unknown = []
-        for call in calls:
-            try:
-                answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
-            except NoScriptError:
-                unknown.append(call)
-            except ResponseError as error:
-                if not call.answer.done():
-                    call.answer.set_exception(Refused(str(error)))
-            else:
-                if not call.answer.done():
-                    call.answer.set_result(answer)
-        return unknown
+        return [call for call in calls if not await self._answered(connection, call)]
+
+    async def _answered(self, connection: Connection, call: Call) -> bool:
+        """Reads a call's answer; returns False when the server does not know its script."""
+        try:
+            if call.asking:
+                await connection.read_response(disable_decoding=True, timeout=math.inf)
+            call.succeed(await connection.read_response(disable_decoding=True, timeout=math.inf))
+        except NoScriptError:
+            return False
+        except ResponseError as error:
+            call.sent = False
+            self._refused.append((call, error))
+        return True
 
     async def _connected(self) -> Connection:
         """The connection, opened if need be; what a server closed since is found before anything is sent on it."""
@@ -210,7 +220,6 @@ class Lane:
                 logger.debug("while leaving Redis: %s", error)
 
     @staticmethod
-    def _fail(calls: list[_Call], reason: str, *, unknown: bool) -> None:
+    def _fail(calls: list[Call], reason: str, *, unknown: bool) -> None:
         for call in calls:
-            if not call.answer.done():
-                call.answer.set_exception(BrokerError(reason, unknown=unknown and call.sent))
+            call.fail(reason, unknown=unknown)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hub.redis.address import Address
-from hub.redis.lane import Argument, Lane
+from hub.redis.call import Argument
+from hub.redis.lane import Lane
 from hub.redis.script import Script
 
 
