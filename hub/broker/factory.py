@@ -52,6 +52,8 @@ _MAKERS: Final[Mapping[str, Callable[[Sequence[str], str, Inbox | None], Broker]
         "memory": _memory,
         "redis": _redis,
         "rediss": _redis,
+        "redis+sentinel": _redis,
+        "rediss+sentinel": _redis,
         "nats": _nats,
         "tls": _nats,
         "postgresql": _postgres,

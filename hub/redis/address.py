@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,10 +15,12 @@ from hub.errors import HubError
 class Address:
     """A server by its `redis://` or `rediss://` URL, as redis-py understands it: user, password, port, database, TLS.
 
+    It is the place of a server that does not move. With `primary` a server that says to be a replica is left at once.
     Raises HubError for a URL that cannot be used; its text never holds the password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, primary: bool = False) -> None:
+        self.primary = primary
         try:
             self.name = _name(url)
             self._options: dict[str, Any] = dict(parse_url(url))
@@ -46,6 +49,16 @@ class Address:
             "socket_connect_timeout": connect_timeout,
         }
         return self._class(**options)
+
+    async def find(self) -> Address:
+        """Itself."""
+        return self
+
+    def attach(self, moved: Callable[[Address], None]) -> None:
+        """Never calls `moved`."""
+
+    async def detach(self, moved: Callable[[Address], None]) -> None:
+        """Ends `attach`."""
 
 
 def _name(url: str) -> str:

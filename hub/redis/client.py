@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hub.redis.address import Address
 from hub.redis.call import Argument
 from hub.redis.lanes import Lanes, OneLane
+from hub.redis.place import Place
+from hub.redis.places import place_of
 from hub.redis.script import Script
 
 
@@ -17,11 +18,12 @@ class Redis:
     Commands are sent in the order in which they are given, those of one loop tick in one write, and none is ever
     repeated once it may have been done. All are answered within `timeout` seconds, of which `connect_timeout` may go
     into connecting, or raise BrokerError; its `unknown` says that the command may have been done all the same.
-    `scripts` are those that `run` may be given. Raises HubError for a URL that cannot be used.
+    `scripts` are those that `run` may be given. Several that are given one place rather than its URL ask together where
+    its primary is. Raises HubError for a URL that cannot be used.
     """
 
     def __init__(
-        self, url: str, *, scripts: Sequence[Script], timeout: float, connect_timeout: float
+        self, url: str | Place, *, scripts: Sequence[Script], timeout: float, connect_timeout: float
     ) -> None:
         self._lanes = _lanes(url, scripts, timeout, connect_timeout)
 
@@ -42,6 +44,7 @@ class Redis:
         return await self._lanes.run(keys[0], script, keys, arguments)
 
 
-def _lanes(url: str, scripts: Sequence[Script], timeout: float, connect_timeout: float) -> Lanes:
+def _lanes(url: str | Place, scripts: Sequence[Script], timeout: float, connect_timeout: float) -> Lanes:
     """What routes the commands of this form of URL."""
-    return OneLane(Address(url), scripts, timeout=timeout, connect_timeout=connect_timeout)
+    place = place_of(url) if isinstance(url, str) else url
+    return OneLane(place, scripts, timeout=timeout, connect_timeout=connect_timeout)

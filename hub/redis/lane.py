@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from redis.asyncio.connection import Connection
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from hub.errors import BrokerError
+from hub.redis.address import Address
 from hub.redis.call import Argument, Call
+from hub.redis.link import NO_PRIMARY, is_primary
+from hub.redis.place import Place
 from hub.redis.script import Script
 
 logger = logging.getLogger(__name__)
@@ -33,28 +37,32 @@ def refuse(_: Lane, refused: list[tuple[Call, ResponseError]]) -> None:
 class Lane:
     """Sends commands in the order in which they are given, one batch at a time, and never repeats one.
 
-    `connect` makes a connection, which is opened by the first command, and anew after it was lost; `scripts` are made
-    known on it, so that those which are run need not be sent as text. A command is answered within `timeout` seconds,
-    of which `connect_timeout` may go into connecting, or raises BrokerError. `rest` is called whenever a batch is done
-    and the next one is not begun, with the calls that Redis refused, which it answers, or submits elsewhere.
+    The first command connects to the server at `place`, and so does the next one whenever the connection was lost, the
+    place names another server, or the server turned out to be a replica. `scripts` are made known on each connection,
+    so that those which are run need not be sent as text. A command is answered within `timeout` seconds, of which
+    `connect_timeout` may go into connecting, or raises BrokerError. `rest` is called whenever a batch is done and the
+    next one is not begun, with the calls that Redis refused, which it answers, or submits elsewhere.
     """
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        place: Place,
         scripts: Sequence[Script],
         *,
         timeout: float,
         connect_timeout: float,
         rest: Rest = refuse,
     ) -> None:
-        self._connect = connect
+        self._place = place
         self._rest = rest
         self._refused: list[tuple[Call, ResponseError]] = []
         self._scripts = scripts
         self._timeout = timeout
         self._connect_timeout = connect_timeout
+        self._address: Address | None = None
         self._connection: Connection | None = None
+        self._bound: asyncio.Timeout | None = None
+        self._leaving = False
         self._run = ""
         self._waiting: list[Call] = []
         self._task: asyncio.Task[None] | None = None
@@ -62,11 +70,15 @@ class Lane:
 
     def open(self) -> None:
         """Takes commands from now on."""
-        self._closed = False
+        if self._closed:
+            self._closed = False
+            self._place.attach(self._moved)
 
     async def close(self) -> None:
         """Takes no more commands; those under way fail."""
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            await self._place.detach(self._moved)
         task = self._task
         if task is not None:
             task.cancel()
@@ -132,23 +144,44 @@ class Lane:
                 refused, self._refused = self._refused, []
                 self._rest(self, refused)
 
+    def _moved(self, address: Address) -> None:
+        """Leaves a server that is the primary no longer, even a silent one: who waits for it is told at once."""
+        if self._address is None or self._address.name == address.name:
+            return
+        self._leaving = True
+        if self._bound is not None and not self._bound.expired():
+            self._bound.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        """Bounds what is done with the server; it ends early when the server is to be left."""
+        async with asyncio.timeout(seconds) as bound:
+            self._bound = bound
+            try:
+                yield
+            finally:
+                self._bound = None
+
     async def _exchange(self, calls: list[Call]) -> None:
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with self._within(self._connect_timeout):
                 connection = await self._connected()
         except (RedisError, OSError) as error:
             await self._hang_up()
-            self._fail(calls, f"Redis cannot be reached: {error or 'no answer'}", unknown=False)
+            self._fail(calls, f"Redis cannot be reached: {self._why(error)}", unknown=False)
             return
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._within(self._timeout):
                 # One that was given up must not be sent any more: its caller was told that nothing was done.
                 unknown = await self._send(connection, [call for call in calls if not call.answer.done()])
                 await self._send(connection, unknown, by_text=True)
         except (RedisError, OSError) as error:
             await self._hang_up()
             refused = isinstance(error, BusyLoadingError)
-            self._fail(calls, f"Redis was lost: {error or 'no answer'}", unknown=not refused)
+            self._fail(calls, f"Redis was lost: {self._why(error)}", unknown=not refused)
+
+    def _why(self, error: Exception) -> str:
+        return "another server is the primary now" if self._leaving else str(error) or "no answer"
 
     async def _send(self, connection: Connection, calls: list[Call], *, by_text: bool = False) -> list[Call]:
         """Sends and reads the answers; returns those calls whose script the server does not know."""
@@ -180,24 +213,30 @@ class Lane:
             return False
         except ResponseError as error:
             call.sent = False
+            self._leaving |= _by_replica(error)
             self._refused.append((call, error))
         return True
 
     async def _connected(self) -> Connection:
         """The connection, opened if need be; what a server closed since is found before anything is sent on it."""
         if self._connection is not None:
-            if self._connection.is_connected and not await self._connection.can_read():
+            usable = self._connection.is_connected and not self._leaving
+            if usable and not await self._connection.can_read():
                 return self._connection
             await self._hang_up()
-        self._connection = self._connect()
+        self._leaving = False
+        address = self._address = await self._place.find()
+        self._connection = address.connection(timeout=self._timeout, connect_timeout=self._connect_timeout)
         await self._connection.connect()  # type: ignore[no-untyped-call]
-        self._run = await self._prepare(self._connection)
+        self._run = await self._prepare(self._connection, address)
         return self._connection
 
-    async def _prepare(self, connection: Connection) -> str:
-        """Makes the scripts known and returns the id of the server's run, "" where it is not told."""
+    async def _prepare(self, connection: Connection, address: Address) -> str:
+        """Makes the scripts known and returns the id of the server's run and, behind a colon, that of its data."""
         commands: list[tuple[str, ...]] = [
+            ("ROLE",) if address.primary else ("PING",),
             ("INFO", "server"),
+            ("INFO", "replication"),
             *(("SCRIPT", "LOAD", each.text) for each in self._scripts),
         ]
         await connection.send_packed_command(connection.pack_commands(commands))
@@ -208,11 +247,12 @@ class Lane:
             except ResponseError as error:
                 logger.warning("Redis does not allow what finds out about its restarts: %s", error)
                 answers.append(b"")
-        lines = answers[0].decode("utf-8", "replace").splitlines()
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith("run_id:")), "")
+        if address.primary and not is_primary(answers[0]):
+            raise ConnectionError(f"{address.name}: {NO_PRIMARY}")
+        return f"{_fact(answers[1], b'run_id')}:{_fact(answers[2], b'master_replid')}"
 
     async def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._address = self._connection, None, None
         if connection is not None:
             try:
                 await connection.disconnect(nowait=True)
@@ -223,3 +263,14 @@ class Lane:
     def _fail(calls: list[Call], reason: str, *, unknown: bool) -> None:
         for call in calls:
             call.fail(reason, unknown=unknown)
+
+
+def _fact(info: bytes, name: bytes) -> str:
+    """What INFO says of `name`, "" where it says nothing."""
+    found = (line.partition(b":")[2] for line in info.splitlines() if line.startswith(name + b":"))
+    return next(found, b"").strip().decode("utf-8", "replace")
+
+
+def _by_replica(error: ResponseError) -> bool:
+    """Whether a replica refused to write: Redis 6 says so in the midst of a script's error."""
+    return isinstance(error, ReadOnlyError) or "READONLY" in str(error)

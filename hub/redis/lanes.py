@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from hub.redis.address import Address
 from hub.redis.call import Argument
 from hub.redis.lane import Lane
+from hub.redis.place import Place
 from hub.redis.script import Script
 
 
@@ -30,17 +30,12 @@ class Lanes(Protocol):
 
 
 class OneLane:
-    """All commands go to the one server that an address names."""
+    """All commands go to the one server at a place."""
 
     def __init__(
-        self, address: Address, scripts: Sequence[Script], *, timeout: float, connect_timeout: float
+        self, place: Place, scripts: Sequence[Script], *, timeout: float, connect_timeout: float
     ) -> None:
-        self._lane = Lane(
-            lambda: address.connection(timeout=timeout, connect_timeout=connect_timeout),
-            scripts,
-            timeout=timeout,
-            connect_timeout=connect_timeout,
-        )
+        self._lane = Lane(place, scripts, timeout=timeout, connect_timeout=connect_timeout)
 
     def open(self) -> None:
         """Takes commands from now on."""

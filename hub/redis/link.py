@@ -10,6 +10,12 @@ import hiredis
 from hub.redis.address import Address
 
 _READ: Final = 1 << 18
+NO_PRIMARY: Final = "it is a replica, not the primary"
+
+
+def is_primary(role: Any) -> bool:
+    """Whether the answer to ROLE is that of a primary."""
+    return isinstance(role, list) and bool(role) and role[0] == b"master"
 
 
 class Link:
@@ -24,15 +30,21 @@ class Link:
 
     @classmethod
     async def open(cls, address: Address) -> Link:
-        """Connects and logs in. Returns once the server answers; bounding the time is the caller's."""
+        """Connects and logs in. Returns once the server answers; bounding the time is the caller's.
+
+        Where a primary is wanted, a replica is refused.
+        """
         link = cls(*await asyncio.open_connection(address.host, address.port, ssl=address.ssl))
+        commands = [("AUTH", *address.login)] if address.login else []
+        commands.append(("ROLE",) if address.primary else ("PING",))
         try:
-            if address.login:
-                link.send("AUTH", *address.login)
-            link.send("PING")
-            pending = 1 + bool(address.login)
-            while pending > 0:
-                pending -= len(await link.read())
+            for command in commands:
+                link.send(*command)
+            answers: list[Any] = []
+            while len(answers) < len(commands):
+                answers += await link.read()
+            if address.primary and not is_primary(answers[-1]):
+                raise ConnectionError(NO_PRIMARY)
         except BaseException:
             link.abort()
             raise

@@ -11,7 +11,8 @@ from importlib.resources import files
 class Script:
     """A script's text and the name by which Redis knows it once it has seen it.
 
-    One `with_run` gets the id of the server's run in front of its arguments, "" where the server does not tell it.
+    One `with_run` gets in front of its arguments what the server said of itself when it was connected to: the id of its
+    run, a colon and the replication id of its data, each "" where it is not told.
     """
 
     text: str

@@ -14,8 +14,8 @@ from hub.broker.redis.scripts import HISTORY, PUBLISH, SCRIPTS
 from hub.broker.redis.subscriber import Subscriber
 from hub.errors import BrokerError
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
-from hub.redis.address import Address
 from hub.redis.client import Redis
+from hub.redis.places import place_of
 
 DEFAULT_META_TTL: Final = 30 * 86_400.0
 """Seconds for which positions and versions are kept where the topic's options do not say."""
@@ -29,11 +29,11 @@ class RedisServer:
     def __init__(
         self, url: str, inbox: Inbox, *, prefix: str, timeout: float, connect_timeout: float
     ) -> None:
-        address = Address(url)
-        self.subscriber = Subscriber(address, inbox, connect_timeout=connect_timeout)
-        self._names = Names(prefix, address.db)
+        place = place_of(url)
+        self.subscriber = Subscriber(place, inbox, connect_timeout=connect_timeout)
+        self._names = Names(prefix, place.db)
         self._publishing, self._reading = (
-            Redis(url, scripts=SCRIPTS, timeout=timeout, connect_timeout=connect_timeout) for _ in range(2)
+            Redis(place, scripts=SCRIPTS, timeout=timeout, connect_timeout=connect_timeout) for _ in range(2)
         )
 
     async def start(self) -> None:

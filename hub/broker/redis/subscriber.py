@@ -14,6 +14,7 @@ from hub.broker.envelope import EnvelopeError, decode_message
 from hub.broker.inbox import Inbox
 from hub.redis.address import Address
 from hub.redis.link import Link
+from hub.redis.place import Place
 
 logger = logging.getLogger(__name__)
 ACK_SECONDS: Final = 3.0
@@ -50,9 +51,11 @@ class Subscriber:
     confirmation nobody waits for (any more) has been without a subscription for a while: it begins with a Gap.
     """
 
-    def __init__(self, address: Address, inbox: Inbox, *, connect_timeout: float) -> None:
+    def __init__(self, place: Place, inbox: Inbox, *, connect_timeout: float) -> None:
         self.reconnects = 0
-        self._address = address
+        self._place = place
+        self._address: Address | None = None
+        self._replaced = False
         self._inbox = inbox
         self._connect_timeout = connect_timeout
         self._wants: dict[bytes, _Want] = {}
@@ -72,13 +75,15 @@ class Subscriber:
         """Begins to connect, and returns when that has succeeded or failed once."""
         if self._task is None:
             self._tried.clear()
-            self._task = asyncio.create_task(self._supervise(), name=f"redis subscriber {self._address.name}")
+            self._place.attach(self._moved)
+            self._task = asyncio.create_task(self._supervise(), name=f"redis subscriber {self._place.name}")
         await self._tried.wait()
 
     async def stop(self) -> None:
         """Closes the connection; what is wanted is subscribed again by a later `start`."""
         task, self._task = self._task, None
         if task is not None:
+            await self._place.detach(self._moved)
             task.cancel()
             await asyncio.wait([task])
         self._tried.set()
@@ -123,25 +128,41 @@ class Subscriber:
             for at in range(0, len(wants), _CHUNK):
                 self._link.send(command, *(want.channel for want in wants[at : at + _CHUNK]))
 
+    def _moved(self, address: Address) -> None:
+        """Leaves a server that is the primary no longer."""
+        if self._address is None or self._address.name == address.name:
+            return
+        self._replaced = True
+        if self._link is not None:
+            logger.warning("Redis at %s is left for %s", self._address.name, address.name)
+            self._link.abort()
+
     async def _supervise(self) -> None:
         attempts = 0
         while True:
             try:
                 async with asyncio.timeout(self._connect_timeout):
-                    link = await Link.open(self._address)
+                    link = await self._connect()
                 attempts = 0
                 await self._serve(link)
             except (OSError, EOFError) as error:
                 level = logging.WARNING if attempts == 0 else logging.DEBUG
-                logger.log(
-                    level, "no connection to Redis at %s: %s", self._address.name, error or "no answer"
-                )
+                logger.log(level, "no connection to Redis at %s: %s", self._place.name, error or "no answer")
             except Exception:
-                logger.exception("the connection to Redis at %s failed and is made again", self._address.name)
+                logger.exception("the connection to Redis at %s failed and is made again", self._place.name)
             self._tried.set()
             delay = min(BACKOFF_SECONDS * 2**attempts, MAX_BACKOFF_SECONDS)
             attempts = min(attempts + 1, 10)
             await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  # spreads nodes, guards nothing
+
+    async def _connect(self) -> Link:
+        while True:
+            address = self._address = await self._place.find()
+            self._replaced = False
+            link = await Link.open(address)
+            if not self._replaced:
+                return link
+            link.abort()
 
     async def _serve(self, link: Link) -> None:
         """Subscribes to all that is wanted, then takes what comes until the connection ends."""
@@ -156,7 +177,7 @@ class Subscriber:
             if self._lost:
                 self._lost = False
                 self.reconnects += 1
-                logger.info("connected to Redis at %s again", self._address.name)
+                logger.info("connected to Redis at %s again", self._place.name)
             while True:
                 for message in await link.read():
                     self._take(message)
@@ -185,7 +206,7 @@ class Subscriber:
                 link.send("PING")
             await asyncio.sleep(1)
             quiet, reads = (quiet + 1, reads) if link.reads == reads else (0, link.reads)
-        logger.warning("Redis at %s is silent for %s s and is left", self._address.name, SILENCE_SECONDS)
+        logger.warning("Redis at %s is silent for %s s and is left", self._place.name, SILENCE_SECONDS)
         link.abort()
 
     def _take(self, message: Any) -> None:
