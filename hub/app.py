@@ -115,6 +115,7 @@ class Hub:
         """
         metrics.BUILD.labels(__version__).set(1)
         metrics.BROKER_UP.set_function(lambda: float(self.bridge.ready))
+        metrics.QUEUED.set_function(lambda: float(self.node.budget.total))
         async with AsyncExitStack() as stack:
             for name, start, stop in self._parts():
                 # Pushed first: a part whose start was cut short may have begun something.
@@ -162,6 +163,7 @@ class Hub:
 
     async def _start_clock(self) -> None:
         self.wheel.start()
+        self.node.budget.watch(self.wheel)
         self._upkeep.spawn(self._keep_presence(), "keep presence")
 
     async def _stop_clock(self) -> None:
@@ -261,6 +263,7 @@ def _limits(settings: Settings) -> Limits:
         stale=client.stale,
         expired_grace=client.expired_grace,
         queue_bytes=client.queue_bytes,
+        node_queue_bytes=settings.server.queue_bytes,
         subscriptions=client.subscriptions,
         history_page=client.history_page,
         recovery_page=client.recovery_page,

@@ -33,6 +33,13 @@ DROPPED = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+SLOW = Counter(
+    "hub_slow_clients",
+    "Sessions ended as too slow, by whose bound was reached: the client's own or the node's.",
+    ["bound"],
+    registry=REGISTRY,
+)
+QUEUED = Gauge("hub_queued_bytes", "Bytes that wait for slow clients of this node.", registry=REGISTRY)
 RECOVERIES = Counter(
     "hub_recoveries", "Resubscribes with a position, by outcome.", ["recovered"], registry=REGISTRY
 )

@@ -11,6 +11,7 @@ import msgspec
 from hub import __version__
 from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
+from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError
 from hub.handlers import HandlerTable, TopicRule
@@ -34,6 +35,7 @@ class Limits:
     stale: float
     expired_grace: float
     queue_bytes: int
+    node_queue_bytes: int
     subscriptions: int
     history_page: int
     recovery_page: int
@@ -155,6 +157,7 @@ class Node:
         self.wheel = wheel
         self.clock = clock
         self.sessions = Registry()
+        self.budget = QueueBudget(limits.node_queue_bytes)
         self.started = clock()
         self.draining = False
 

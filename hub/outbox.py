@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from hub import metrics
+from hub.budget import QueueBudget
 from hub.model import Publication
 
 Unit = bytes | tuple[bytes, ...]
@@ -46,6 +48,9 @@ class Transport(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Ends the connection after what was written; without effect once it is closed."""
+
+    def abort(self) -> None:
+        """Ends the connection at once; what was written and not taken is let go."""
 
     def ping(self) -> bool:
         """Asks the peer for a sign of life beneath the protocol; False when the last one was never answered."""
@@ -92,7 +97,18 @@ class Delayed(Protocol):
 class Outbox:
     """The way out of one session: gathers its replies, lets shared publications pass, and watches how much waits."""
 
-    __slots__ = ("_delayed", "_pieces", "_tick", "closed", "limit", "on_slow", "transport", "wire")
+    __slots__ = (
+        "_budget",
+        "_delayed",
+        "_lagging",
+        "_pieces",
+        "_tick",
+        "closed",
+        "limit",
+        "on_slow",
+        "transport",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -101,8 +117,9 @@ class Outbox:
         tick: Tick,
         limit: int,
         on_slow: Callable[[], None] | None = None,
+        budget: QueueBudget | None = None,
     ) -> None:
-        """`limit` is in bytes; `on_slow` is called when more than that waits."""
+        """`limit` is in bytes; `on_slow` is called when more than that waits, or too much for the node in all."""
         self.transport = transport
         self.wire = wire
         self.limit = limit
@@ -111,6 +128,8 @@ class Outbox:
         self._tick = tick
         self._pieces: list[bytes] = []
         self._delayed: list[Delayed] | None = None
+        self._budget = budget
+        self._lagging = False
 
     @property
     def congested(self) -> bool:
@@ -121,6 +140,12 @@ class Outbox:
         """Asks for one release, once the client has caught up."""
         self._delayed = self._delayed or []
         self._delayed.append(item)
+
+    def lags(self, waiting: int) -> None:
+        """Tells the node that bytes wait; called by the transport too, when its buffer has grown large."""
+        self._lagging = True
+        if self._budget is not None:
+            self._budget.note(self, waiting)
 
     def drained(self) -> None:
         """Called by the transport when its buffer has become small after having been congested."""
@@ -149,9 +174,19 @@ class Outbox:
         if self.closed:
             return
         # Looked at before and not after, so that one reply that is larger than the limit can still be sent.
-        if self.transport.buffered() > self.limit and self.on_slow is not None:
-            self.on_slow()
-            return
+        waiting = self.transport.buffered()
+        if waiting:
+            if waiting > self.limit and self.on_slow is not None:
+                metrics.SLOW.labels("client").inc()
+                self.on_slow()
+                return
+            self.lags(waiting)
+            if self.closed:
+                return
+        elif self._lagging:
+            self._lagging = False
+            if self._budget is not None:
+                self._budget.forget(self)
         self.transport.write(unit)
 
     def close(self, code: int, reason: str, *, drop: bool = False) -> None:

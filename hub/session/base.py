@@ -108,7 +108,7 @@ class Session(ABC):
         self.closed = False
         self.admitted = False
         self.transport_name = transport_name
-        self.outbox = Outbox(transport, wire, node.tick, node.limits.queue_bytes, self.slow)
+        self.outbox = Outbox(transport, wire, node.tick, node.limits.queue_bytes, self.slow, node.budget)
         self._making: set[str] = set()
         self._departing: dict[str, asyncio.Task[None]] | None = None
         self._backlog: deque[bytes] | None = None

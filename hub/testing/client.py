@@ -43,6 +43,10 @@ class _Wire:
         """Takes the close."""
         self._client.take_close(code, reason)
 
+    def abort(self) -> None:
+        """Takes a cut."""
+        self._client.take_close(1006, "")
+
     def ping(self) -> bool:
         """The far end is always alive."""
         return True

@@ -12,6 +12,7 @@ from collections import deque
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from hub.errors import SLOW
 from hub.outbox import Unit
 from hub.session.base import Session
 
@@ -47,6 +48,12 @@ class AsgiTransport:
         if self._closing is None:
             self._closing = (code, reason)
             self._wake.set()
+
+    def abort(self) -> None:
+        """Lets go of what is queued and closes; how fast the peer learns it is up to the server."""
+        self._bytes -= sum(map(len, self._texts))
+        self._texts.clear()
+        self.close(SLOW.number, SLOW.message)
 
     def ping(self) -> bool:
         """The server pings by itself where it can; nothing is known here."""

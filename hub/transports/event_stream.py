@@ -56,6 +56,12 @@ class EventTransport:
             self._end = event("disconnect", {"code": code, "reason": reason})
             self._wake.set()
 
+    def abort(self) -> None:
+        """Lets go of what is queued and ends the stream."""
+        self._pieces.clear()
+        self._waiting = 0
+        self.close(SLOW.number, SLOW.message)
+
     def ping(self) -> bool:
         """Sends a comment where nothing else waits; a peer that is gone is noticed elsewhere."""
         if not self._pieces:

@@ -123,6 +123,12 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.session is not None:
             self.session.lost()
 
+    def pause_writing(self) -> None:
+        """The buffer has grown large: the node takes notice, also when nothing more is written to this client."""
+        super().pause_writing()
+        if self.session is not None:
+            self.session.outbox.lags(self.transport.get_write_buffer_size())
+
     def resume_writing(self) -> None:
         """The buffer has become small after having been congested."""
         super().resume_writing()
@@ -167,6 +173,10 @@ class HubWebSocketProtocol(WebSocketsSansIOProtocol):
         self.close_sent = True
         self.pause_reading(False)
         self.close_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+        self.transport.abort()
 
     def ping(self) -> bool:
         """Sends a ping frame; False when the last one was never answered, and the connection is then cut."""

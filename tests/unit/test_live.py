@@ -48,6 +48,9 @@ class Peer:
     def close(self, code: int, reason: str) -> None:
         self.ended = (code, reason)
 
+    def abort(self) -> None:
+        self.ended = (1006, "")
+
     def ping(self) -> bool:
         return True
 

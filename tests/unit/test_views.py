@@ -77,6 +77,8 @@ class Client:
 
     def close(self, code: int, reason: str) -> None: ...
 
+    def abort(self) -> None: ...
+
     def ping(self) -> bool:
         return True
 
