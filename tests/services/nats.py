@@ -120,10 +120,11 @@ def nats_url(request: pytest.FixtureRequest) -> str:
 def _empty(url: str) -> None:
     """In a thread, since an event loop may be running in this one."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, _delete_streams(url)).result()
+        thread.submit(asyncio.run, delete_streams(url)).result()
 
 
-async def _delete_streams(url: str) -> None:
+async def delete_streams(url: str) -> None:
+    """Takes everything out of a NATS while it runs."""
     client = await nats.connect(url, connect_timeout=5)
     try:
         names = json.loads((await client.request("$JS.API.STREAM.NAMES", b"", timeout=5)).data)
