@@ -54,8 +54,11 @@ class Link:
         """Writes a command; its answers come among those of `read`."""
         self._writer.write(hiredis.pack_command(command))  # type: ignore[arg-type]
 
-    async def read(self) -> list[Any]:
-        """Waits for answers and pushes, and returns all that came together; raises when the connection has ended."""
+    async def read(self, *, errors: bool = False) -> list[Any]:
+        """Waits for answers and pushes, and returns all that came together; raises when the connection has ended.
+
+        With `errors` what Redis refuses stands among them as a ReplyError, else it is raised.
+        """
         data = await self._reader.read(_READ)
         if not data:
             raise ConnectionError("Redis closed the connection")
@@ -64,7 +67,7 @@ class Link:
         messages = []
         try:
             while (message := self._parser.gets(False)) is not False:
-                if isinstance(message, hiredis.ReplyError):
+                if isinstance(message, hiredis.ReplyError) and not errors:
                     raise ConnectionError(f"Redis refused a command: {message}")
                 messages.append(message)
         except hiredis.ProtocolError as error:
