@@ -23,6 +23,7 @@ from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import server_routes
 from hub.api.topics import topic_routes
+from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
 from hub.auth.tokens import TokenVerifier
 from hub.broker.broadcast import Bridge
@@ -88,10 +89,17 @@ class Hub:
             recovery_limit=settings.client.recovery_page,
             recovery_bytes=settings.client.queue_bytes // 2,
         )
+        self.attendance = Attendance(
+            self.router.announce,
+            self.router.subscribers,
+            table=blueprint.table,
+            tick=self.tick,
+            wheel=self.wheel,
+        )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
         self.node = Node(
-            table=blueprint.table,
             router=self.router,
+            attendance=self.attendance,
             presence=self.presence,
             verifier=_verifier(settings, clock),
             anonymous=settings.auth.anonymous,
@@ -135,6 +143,7 @@ class Hub:
             ("broker", self._start_broker, self.bridge.stop),
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
+            ("joins and leaves", _nothing, self.attendance.close),
             ("clock", self._start_clock, self._stop_clock),
             (
                 "plugins",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Collection
 from typing import Protocol
 
 from hub import metrics, recovery
+from hub.broker.changes import expand
+from hub.broker.envelope import EnvelopeError
 from hub.congestion import Waiting, waiting_room
 from hub.handlers import TopicRule
 from hub.model import Position, Publication, TopicOptions
@@ -16,6 +19,7 @@ from hub.recovery import Recovered
 from hub.tags import TagFilter
 from hub.views import Views
 
+_log = logging.getLogger("hub.live")
 MAX_HELD = 10_000
 """Publications held back at most while the position is being learnt or mended; beyond, it counts as a gap."""
 
@@ -184,7 +188,7 @@ class LiveTopic:
             return True
         for index, publication in enumerate(publications):
             if publication.offset == 0:
-                self._take(publication)
+                self._take_unplaced(publication)
             elif recovery.follows(publication, self.offset, self.epoch):
                 self.offset = publication.offset
                 self._take(publication)
@@ -226,6 +230,19 @@ class LiveTopic:
         if len(self.held) > MAX_HELD:
             self.held.clear()
             self.overflow = True
+
+    def _take_unplaced(self, publication: Publication) -> None:
+        if publication.kind != "changes":
+            self._take(publication)
+            return
+        try:
+            changes = expand(publication)
+        except EnvelopeError as error:
+            metrics.DROPPED.labels("unreadable").inc()
+            _log.error("on %r: %s", self.name, error)
+            return
+        for change in changes:
+            self._take(change)
 
     def _take(self, publication: Publication) -> None:
         for buffer in self.buffers:

@@ -40,6 +40,13 @@ SLOW = Counter(
     registry=REGISTRY,
 )
 QUEUED = Gauge("hub_queued_bytes", "Bytes that wait for slow clients of this node.", registry=REGISTRY)
+ANNOUNCEMENTS = Counter(
+    "hub_announcements", "Broker messages in which joins and leaves were told.", registry=REGISTRY
+)
+CHANGES_WAITING = Gauge(
+    "hub_joins_and_leaves_waiting", "Joins and leaves that have yet to be told.", registry=REGISTRY
+)
+HELD_LEAVES = Gauge("hub_held_leaves", "Leaves held back in case the user comes back.", registry=REGISTRY)
 RECOVERIES = Counter(
     "hub_recoveries", "Resubscribes with a position, by outcome.", ["recovered"], registry=REGISTRY
 )

@@ -58,8 +58,9 @@ class Publication:
     tags: Mapping[str, str] | None = None
     time: int = 0
     """Milliseconds since 1970, 0 when unknown."""
-    kind: Literal["pub", "join", "leave"] = "pub"
-    """A join or leave travels like a publication without history; its `info` says who, its payload is null."""
+    kind: Literal["pub", "join", "leave", "changes"] = "pub"
+    """A join or leave is like a publication without history; its `info` says who, its payload is null. Between nodes
+    joins and leaves travel as `changes`, many in one payload; no subscriber and no handler ever sees these."""
     key: str = ""
     """The publisher's idempotency key, for publish handlers to read or set: of publications of one topic with the same
     key, only the first within five minutes is sent. Brokers do not carry it."""

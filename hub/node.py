@@ -9,12 +9,13 @@ from typing import Final, Protocol
 import msgspec
 
 from hub import __version__
+from hub.attendance import Attendance
 from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError
-from hub.handlers import HandlerTable, TopicRule
+from hub.handlers import TopicRule
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
 from hub.router import Router
@@ -130,8 +131,8 @@ class Node:
     def __init__(
         self,
         *,
-        table: HandlerTable,
         router: Router,
+        attendance: Attendance,
         presence: Presence,
         verifier: TokenVerifier | None,
         anonymous: bool,
@@ -146,8 +147,9 @@ class Node:
         self.cluster = cluster
         cluster.methods[ORDER] = self._obey
         self.version = __version__
-        self.table = table
+        self.table = router.table
         self.router = router
+        self.attendance = attendance
         self.presence = presence
         self.verifier = verifier
         self.anonymous = anonymous

@@ -153,13 +153,9 @@ class Router:
             )
         return _UNDECLARED
 
-    async def announce(self, kind: str, topic: str, info: ClientInfo) -> None:
-        """Tells a topic's subscribers on every node that a client joined or left."""
-        publication = Publication(topic, b"null", info=info, kind="join" if kind == "join" else "leave")
-        try:
-            await self.bridge.publish(Outgoing(publication))
-        except BrokerError as error:
-            _log.warning("a %s on %r was not announced: %s", kind, topic, error)
+    async def announce(self, topic: str, changes: bytes) -> None:
+        """Tells a topic's subscribers on every node of joins and leaves (`hub.broker.changes`). Raises BrokerError."""
+        await self.bridge.publish(Outgoing(Publication(topic, changes, kind="changes")))
 
     async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
         """Reads what is kept; raises ReplyError 102 or 108, and BrokerError."""

@@ -30,7 +30,7 @@ class _Head(msgspec.Struct, omit_defaults=True):
     time: int = msgspec.field(default=0, name="t")
     info: _Info | None = msgspec.field(default=None, name="i")
     tags: dict[str, str] | None = msgspec.field(default=None, name="g")
-    kind: Literal["pub", "join", "leave"] = msgspec.field(default="pub", name="k")
+    kind: Literal["pub", "join", "leave", "changes"] = msgspec.field(default="pub", name="k")
 
 
 _encoder = msgspec.json.Encoder()

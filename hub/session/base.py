@@ -20,10 +20,13 @@ from hub.errors import (
     PERMISSION_DENIED,
     SERVER_ERROR,
     SLOW,
+    SOCKET_BAD_TOKEN,
+    SOCKET_NOT_ALLOWED,
     BrokerError,
     Disconnect,
     ReplyError,
 )
+from hub.grace import HeldLeave
 from hub.handlers import Call, TopicRule
 from hub.live import Subscription
 from hub.model import ANONYMOUS, ClientInfo, Identity, Position
@@ -50,7 +53,11 @@ class Held:
     forced: bool = False
     expires_at: float | None = None
     joined: bool = False
-    """Whether the topic was told of the client, so that it must be told when it leaves."""
+    """Whether the topic knows of the client, so that it must be told when it leaves."""
+    names: tuple[str, ...] = ()
+    """Ids of the user's earlier clients, in whose place it is present."""
+    leave: HeldLeave | None = None
+    """Its leave, while that is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,42 +256,55 @@ class Session(ABC):
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
-    async def announce_join(self, held: Held) -> None:
+    def announce_join(self, held: Held) -> None:
         """Tells the topic that the client has joined, where the topic wants it; the client was told before."""
         topic = held.subscription.topic
         if self.subscriptions.get(topic) is held:
             held.joined = True
             if held.rule.options.join_leave:
-                await self.node.router.announce("join", topic, held.info)
+                held.names = self.node.attendance.joined(topic, held.info)
 
-    def drop(self, topic: str) -> Held | None:
-        """Takes a subscription back at once; presence, leave and handlers follow in the background."""
+    def drop(self, topic: str, *, returning: bool = False) -> Held | None:
+        """Takes a subscription back at once; presence, leave and handlers follow in the background.
+
+        `returning` when the client is about to subscribe again, so that its leave may be held back.
+        """
         held = self.subscriptions.pop(topic, None)
         if held is not None:
             self.node.router.unsubscribe(held.subscription)
+            if returning:
+                self._hold_leave(topic, held)
             self._part(topic, held)
         return held
+
+    def _hold_leave(self, topic: str, held: Held) -> None:
+        options = held.rule.options
+        if options.join_leave and options.leave_grace and held.joined:
+            held.leave = self.node.attendance.hold(topic, held.info, held.names, seconds=options.leave_grace)
 
     def _part(self, topic: str, held: Held) -> None:
         options = held.rule.options
         if not (options.presence or options.join_leave or held.rule.unsubscribe):
             return
-        task = self.node.tasks.spawn(self._depart(topic, held), f"depart {self.client}")
+        task = self.node.tasks.spawn(self._depart({topic: held}), f"depart {self.client}")
         departing = self._departing = self._departing or {}
         departing[topic] = task
         task.add_done_callback(lambda done: departing.pop(topic) if departing.get(topic) is done else None)
 
-    async def _depart(self, topic: str, held: Held) -> None:
-        options = held.rule.options
-        try:
-            if options.presence:
-                await self.node.presence.remove(topic, held.info.client, held.info.user)
-        except BrokerError as error:
-            _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
-        if options.join_leave and held.joined:
-            await self.node.router.announce("leave", topic, held.info)
-        if held.joined:
-            await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
+    async def _depart(self, parted: Mapping[str, Held]) -> None:
+        """Presence and leaves first, so that no slow handler keeps a client present that is gone."""
+        for topic, held in parted.items():
+            options = held.rule.options
+            try:
+                if options.presence:
+                    await self.node.presence.remove(topic, held.info.client, held.info.user)
+            except BrokerError as error:
+                _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
+            if options.join_leave and held.joined:
+                self.node.attendance.left(topic, held.info, held.names, held.leave)
+        for topic, held in parted.items():
+            if held.joined:
+                await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
 
     # Publications
 
@@ -322,10 +342,13 @@ class Session(ABC):
             return
         metrics.DISCONNECTS.labels(str(code) if code < 4_000 else "4xxx").inc()
         self.outbox.close(code, reason, drop=code == SLOW.number)
-        self.lost()
+        self.lost(returning=not _for_good(code))
 
-    def lost(self) -> None:
-        """The connection is gone: leaves every topic now, and tells presence and handlers in the background."""
+    def lost(self, *, returning: bool = True) -> None:
+        """The connection is gone: leaves every topic now, and tells presence and handlers in the background.
+
+        `returning` when the client may come back, as far as is known, so that its leaves may be held back.
+        """
         if self.closed:
             return
         self.closed = True
@@ -334,13 +357,19 @@ class Session(ABC):
         self.node.sessions.remove(self)
         held = dict(self.subscriptions)
         self.subscriptions.clear()
-        for subscription in held.values():
-            self.node.router.unsubscribe(subscription.subscription)
+        for topic, each in held.items():
+            self.node.router.unsubscribe(each.subscription)
+            if returning:
+                self._hold_leave(topic, each)
         if held or (self.admitted and self.node.table.disconnect):
             self.node.tasks.spawn(self._farewell(held), f"farewell {self.client}")
 
     async def _farewell(self, held: dict[str, Held]) -> None:
-        for topic, subscription in held.items():
-            await self._depart(topic, subscription)
+        await self._depart(held)
         if self.admitted:
             await self.node.table.run_quietly(self.node.table.disconnect, self.call())
+
+
+def _for_good(code: int) -> bool:
+    """Whether a client that is disconnected with this code is not to come back, by the protocol or as it is."""
+    return 3500 <= code < 4000 or code >= 4500 or code in (SOCKET_BAD_TOKEN.number, SOCKET_NOT_ALLOWED.number)

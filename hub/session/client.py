@@ -257,7 +257,7 @@ class ClientSession(Session):
                 ),
             )
         )
-        await self.announce_join(established.held)
+        self.announce_join(established.held)
 
     def order_refresh(self, expires_at: float | None) -> None:
         """Moves the session's expiry, and tells the client."""
@@ -269,7 +269,7 @@ class ClientSession(Session):
 
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away and tells the client why."""
-        if self.drop(topic) is not None:
+        if self.drop(topic, returning=code == UNSUBSCRIBE_INSUFFICIENT.number) is not None:
             metrics.UNSUBSCRIBES.labels(str(code)).inc()
             self.outbox.push(unsubscribe_push(topic, code, reason))
 

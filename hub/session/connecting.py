@@ -81,7 +81,7 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
         )
     )
     for established, _ in made.values():
-        await session.announce_join(established.held)
+        session.announce_join(established.held)
 
 
 async def _server_side(

@@ -115,9 +115,9 @@ class PlainSession(Session):
         if piece is not None:
             self.outbox.push(piece)
 
-    async def joined(self, established: Established) -> None:
+    def joined(self, established: Established) -> None:
         """Tells the topic of the newcomer."""
-        await self.announce_join(established.held)
+        self.announce_join(established.held)
 
     async def _take(self, frame: bytes) -> None:
         try:

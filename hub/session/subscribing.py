@@ -103,7 +103,7 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     reply(result_of(session, established, since))
     if wanted.expires_at is not None:
         session.watch()
-    await session.announce_join(established.held)
+    session.announce_join(established.held)
 
 
 def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:

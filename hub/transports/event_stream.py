@@ -127,7 +127,7 @@ class Stream:
                 await send(_start(headers))
                 opening = retry() + self._standing()
                 await send({"type": "http.response.body", "body": opening, "more_body": True})
-            await self._session.joined(self._established)
+            self._session.joined(self._established)
             await self._transport.run(send, seconds)
         except OSError:  # a TimeoutError too
             self._session.end(WRITE_ERROR.number, WRITE_ERROR.message)

@@ -53,4 +53,4 @@ class TopicSocket:
         except Disconnect as disconnect:
             session.end(disconnect.code, disconnect.reason)
             return
-        await session.joined(established)
+        session.joined(established)
