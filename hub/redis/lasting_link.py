@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from hub.redis.address import Address
@@ -47,16 +48,21 @@ class LastingLink:
         self._connect_timeout = connect_timeout
         self._address: Address | None = None
         self._replaced = False
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._lost = False
 
-    async def start(self) -> None:
-        """Begins to connect, and returns when that has succeeded or failed once."""
+    def begin(self) -> None:
+        """Begins to connect."""
         if self._task is None:
             self._tried.clear()
             self._place.attach(self._moved)
             self._task = asyncio.create_task(self._supervise(), name=f"redis subscriber {self._place.name}")
+
+    async def start(self) -> None:
+        """Begins to connect, and returns when that has succeeded or failed once."""
+        self.begin()
         await self._tried.wait()
 
     async def stop(self) -> None:
@@ -73,6 +79,7 @@ class LastingLink:
         if self._address is None or self._address.name == address.name:
             return
         self._replaced = True
+        self._wake.set()
         if self.link is not None:
             logger.warning("Redis at %s is left for %s", self._address.name, address.name)
             self.link.abort()
@@ -93,12 +100,15 @@ class LastingLink:
             self._tried.set()
             delay = min(BACKOFF_SECONDS * 2**attempts, MAX_BACKOFF_SECONDS)
             attempts = min(attempts + 1, 10)
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  # spreads nodes, guards nothing
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay * random.uniform(0.5, 1)):  # noqa: S311  # spreads nodes, guards nothing
+                    await self._wake.wait()
 
     async def _connect(self) -> Link:
         while True:
             address = self._address = await self._place.find()
             self._replaced = False
+            self._wake.clear()
             link = await Link.open(address)
             if not self._replaced:
                 return link

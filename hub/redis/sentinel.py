@@ -54,7 +54,7 @@ class Sentinels:
         self._news = asyncio.Event()
 
     async def find(self) -> Address:
-        """Where the primary is. Raises ConnectionError when no Sentinel can say."""
+        """Where the primary is, by the last word of any Sentinel. Raises ConnectionError when there never was one."""
         if not self._tasks:
             self._said = [None] * len(self._sentinels)
             self._tasks = [
@@ -65,7 +65,7 @@ class Sentinels:
             async with asyncio.timeout(SETTLE_SECONDS):
                 while None in self._said:
                     await self._heard()
-        while not any(isinstance(each, _Answer) for each in self._said):
+        while self._named is None:
             if all(self._said):
                 raise ConnectionError(f"no Sentinel names the primary: {'; '.join(map(str, self._said))}")
             await self._heard()
