@@ -11,6 +11,7 @@ import pytest
 from hub.broker.factory import make_broker
 from hub.errors import BrokerError
 from hub.model import HistoryOptions, HistoryQuery, Position, Publication
+from hub.redis.client import Redis
 from tests.contract.bridged import ALL, TOPIC, Hub, eventually, position, running
 from tests.services.redis_sentinel import RedisNode, RedisSentinels
 
@@ -290,3 +291,24 @@ async def test_unknown_name_of_the_primary_is_told(redis_sentinels: RedisSentine
             BrokerError, match=r"no Sentinel names the primary: .*No such master with that name"
         ):
             await hub.publish(b"1")
+
+
+async def test_commands_under_way_at_a_silent_primary_are_told_when_another_is_named(
+    redis_sentinels: RedisSentinels,
+) -> None:
+    """Long before the time that they may take is over."""
+    client = Redis(redis_sentinels.url, scripts=(), timeout=25, connect_timeout=2)
+    client.open()
+    try:
+        await client.command(b"k", "SET", "k", "1")
+        old = redis_sentinels.primary
+        old.process.freeze()
+        began = time.monotonic()
+        with pytest.raises(BrokerError, match="another server is the primary now") as lost:
+            await client.command(b"k", "SET", "k", "2")
+        assert lost.value.unknown
+        assert time.monotonic() - began < 10
+        assert await client.command(b"k", "SET", "k", "3") == b"OK"
+        assert (await promoted(redis_sentinels, old)).ask("GET", "k") == b"3"
+    finally:
+        await client.close()
