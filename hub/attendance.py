@@ -61,6 +61,7 @@ class Attendance:
         tick: Tick,
         wheel: TimerWheel,
         later: Callable[[float, Callable[[], None]], Any] = _later,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         room: Room | None = None,
         grace: int | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class Attendance:
         self._table = table
         self._tick = tick
         self._later = later
+        self._sleep = sleep
         self._room = room or Room()
         self._grace = Grace(wheel, self._end) if grace is None else Grace(wheel, self._end, most=grace)
         self._tasks = Tasks()
@@ -258,7 +260,7 @@ class Attendance:
         """Tries one topic again and again; when that succeeds, all others go on."""
         pause = FIRST_PAUSE
         while self._stalled:
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
             topic, gathering = next(iter(self._stalled.items()))
             if await self._send(gathering):
