@@ -63,6 +63,7 @@ class Lane:
         self._connection: Connection | None = None
         self._bound: asyncio.Timeout | None = None
         self._leaving = False
+        self._exchanging = False
         self._run = ""
         self._waiting: list[Call] = []
         self._task: asyncio.Task[None] | None = None
@@ -104,8 +105,8 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is under way or waits."""
-        return self._task is not None
+        """Whether commands are under way or wait, so that `rest` is still to be called."""
+        return self._exchanging or bool(self._waiting)
 
     def submit(self, call: Call) -> None:
         """Takes a call behind those that wait. Raises BrokerError when no commands are taken."""
@@ -134,6 +135,7 @@ class Lane:
     async def _flush(self) -> None:
         while self._waiting:
             calls, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            self._exchanging = True
             try:
                 await self._exchange(calls)
             except BaseException as error:
@@ -141,13 +143,17 @@ class Lane:
                 await self._hang_up()
                 raise
             finally:
+                self._exchanging = False
                 refused, self._refused = self._refused, []
                 self._rest(self, refused)
 
     def _moved(self, address: Address) -> None:
-        """Leaves a server that is the primary no longer, even a silent one: who waits for it is told at once."""
-        if self._address is None or self._address.name == address.name:
-            return
+        """Leaves a server that is the primary no longer."""
+        if self._address is not None and self._address.name != address.name:
+            self.leave()
+
+    def leave(self) -> None:
+        """Leaves the server, even a silent one: who waits for its answer is told at once."""
         self._leaving = True
         if self._bound is not None and not self._bound.expired():
             self._bound.reschedule(asyncio.get_running_loop().time())
