@@ -52,7 +52,7 @@ def _redis(url: str, prefix: str, node: str, lease: float) -> Presence:
 
 
 def _postgres(url: str, prefix: str, node: str, lease: float) -> Presence:
-    from hub.presence.postgres import PostgresPresence  # noqa: PLC0415  # its package is an extra
+    from hub.presence.postgres.store import PostgresPresence  # noqa: PLC0415  # its package is an extra
 
     return PostgresPresence(url, prefix=prefix, node=node, lease=lease)
 
