@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from hub.auth.api_keys import Scope
 from hub.auth.tokens import TokenVerifier, weak_secret
-from hub.errors import StoreError, TopicError, UnusableKey
+from hub.errors import HubError, StoreError, TopicError, UnusableKey
+from hub.redis import sentinel_url
 from hub.settings.model import JwtSettings, Settings
 from hub.settings.nodes import Path
 from hub.settings.problem import ConfigCode, Fault, did_you_mean
@@ -30,6 +31,8 @@ API_KEY_BYTES: Final = 16
 _DRIVERS: Final = {
     "redis": "redis",
     "rediss": "redis",
+    "redis+sentinel": "redis",
+    "rediss+sentinel": "redis",
     "nats": "nats",
     "tls": "nats",
     "postgresql": "asyncpg",
@@ -37,7 +40,7 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "asyncpg",
 }
 _EXTRAS: Final = {"redis": "redis", "asyncpg": "postgres", "nats": "nats"}
-_BROKERS: Final = ("memory", "redis", "rediss", "nats", "tls", "postgresql")
+_BROKERS: Final = ("memory", "redis", "rediss", *sentinel_url.SCHEMES, "nats", "tls", "postgresql")
 _BROKER_SPELLINGS: Final = (*_BROKERS, "postgres")
 _DATABASES: Final = ("sqlite", "postgresql")
 _DATABASE_SPELLINGS: Final = (*_DATABASES, "postgres", "postgresql+asyncpg", "sqlite+aiosqlite")
@@ -59,7 +62,7 @@ class Case:
         self.report.add(self.verdict, loc, Fault(code, message, remedy), given=given)
 
 
-_SHARDING: Final = ("redis", "rediss")
+_SHARDING: Final = ("redis", "rediss", *sentinel_url.SCHEMES)
 
 
 def check_rules(verdict: Verdict[Settings], mode: Mode, report: Report) -> None:
@@ -115,8 +118,17 @@ def _broker_url(case: Case, loc: Path, url: str) -> None:
             "Set workers to 1, or broker.url to redis://host:6379.",
             loc,
         )
-    if scheme is not None and not _is_address(url):
+    if scheme in sentinel_url.SCHEMES:
+        _sentinels(case, loc, url)
+    elif scheme is not None and not _is_address(url):
         case.say(loc, ConfigCode.WRONG_VALUE, "its host or port cannot be read", "Write redis://host:6379/0.")
+
+
+def _sentinels(case: Case, loc: Path, url: str) -> None:
+    try:
+        sentinel_url.SentinelUrl.parse(url)
+    except HubError as error:
+        case.say(loc, ConfigCode.WRONG_VALUE, str(error), f"Write {sentinel_url.FORM}.")
 
 
 def _database(case: Case) -> None:
