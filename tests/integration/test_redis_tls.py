@@ -82,6 +82,7 @@ async def test_trusted_server_is_used_like_any_other(tls_url: str, certificate: 
         await eventually(lambda: hub.recorder.raws(TOPIC) == [b"x" * 300_000])
         assert await hub.raws() == [b"x" * 300_000]
     presence = make_presence(url, prefix="test", node="n", lease=30)
+    await presence.start()
     await presence.add(TOPIC, ClientInfo("ann", "c"))
     assert set(await presence.get(TOPIC)) == {"c"}
     await presence.stop()
@@ -93,6 +94,7 @@ async def test_server_with_an_unknown_certificate_is_not_trusted(tls_url: str) -
         with pytest.raises(BrokerError):
             await hub.publish(b"1")
     presence = make_presence(tls_url, prefix="test", node="n", lease=30)
+    await presence.start()
     with pytest.raises(BrokerError):
         await presence.add(TOPIC, ClientInfo("ann", "c"))
     await presence.stop()
