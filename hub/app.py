@@ -179,6 +179,7 @@ class Hub:
         await self._upkeep.cancel()
         await self.tasks.settle(1.0)
         self.wheel.stop()
+        self.router.compare(self.wheel)
         await self.tasks.cancel()
 
     async def _start_schedules(self) -> None:
@@ -197,6 +198,7 @@ class Hub:
         waves = max(1, min(len(members), int(seconds * 10)))
         for wave in range(waves):
             for member in members[wave::waves]:
+        self.router.sender.close()
                 member.end(SHUTDOWN.number, SHUTDOWN.message)
             await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
 

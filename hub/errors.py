@@ -21,6 +21,8 @@ they reconnect, from 3500 (and 4500-4999) they stop; an unsubscribe from 2500 ma
 from __future__ import annotations
 
 from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ INTERNAL = Code(
     100,
     "internal",
     "internal server error",
-    "The hub or its broker failed; the same command may work later.",
+    "The hub or its broker failed; nothing was published, and the same command may work later.",
     True,
 )
 UNAUTHORIZED = Code(
@@ -81,6 +83,13 @@ UNRECOVERABLE = Code(
 )
 CONFLICT = Code(113, "conflict", "conflict", "Another call of the same kind is under way.", True)
 
+OUTCOME_UNKNOWN = Code(
+    300,
+    "outcome_unknown",
+    "outcome unknown",
+    "The broker did not answer: what was published may have been stored. Try again with the same idempotency key.",
+    True,
+)
 REPLY_CODES = (
     INTERNAL,
     UNAUTHORIZED,
@@ -97,6 +106,7 @@ REPLY_CODES = (
     UNRECOVERABLE,
     CONFLICT,
 )
+    OUTCOME_UNKNOWN,
 
 SHUTDOWN = Code(3001, "shutdown", "shutdown", "The node stops; connect again and reach another.")
 SERVER_ERROR = Code(3004, "server_error", "internal server error", "The session met a fault in the hub.")
@@ -290,12 +300,14 @@ class BrokerError(HubError):
     """The broker cannot be reached or did not answer in time.
 
     `unknown` is true when the request may have been carried out all the same: a publish that timed out is then
-    neither done nor failed, and only a retry with the same idempotency key is safe.
+    neither done nor failed, and only a retry with the same idempotency key is safe. `lasting` is true when the broker
+    refuses the request for what it is, so that no retry helps.
     """
 
-    def __init__(self, message: str, *, unknown: bool = False) -> None:
+    def __init__(self, message: str, *, unknown: bool = False, lasting: bool = False) -> None:
         self.unknown = unknown
         super().__init__(message)
+        self.lasting = lasting
 
 
 class StoreError(HubError):
@@ -310,6 +322,31 @@ def close_reason(text: str) -> str:
 
     A reason that reads as JSON would be parsed by some SDKs, which then may not reconnect, so it gets a word in front.
     """
+@contextmanager
+def reading() -> Iterator[None]:
+    """Within it nothing is changed at the broker, so that a BrokerError leaves nothing unknown."""
+    try:
+        yield
+    except BrokerError as error:
+        if not error.unknown:
+            raise
+        raise BrokerError(str(error)) from error
+
+
+def broker_refusal(error: BrokerError) -> ReplyError:
+    """What whoever asked is told when the broker failed; what the broker itself said stays in the log.
+
+    300 for what may have been stored; otherwise nothing was: 100 to try again, 107 where that would not help.
+    """
+    if error.unknown:
+        return ReplyError(
+            OUTCOME_UNKNOWN, "outcome unknown: it may have been stored; retry with the same idempotency key"
+        )
+    if error.lasting:
+        return ReplyError(BAD_REQUEST, f"bad request: {error}")
+    return ReplyError(INTERNAL, "the broker is away; nothing was stored, try again later")
+
+
     stripped = text.strip()
     if stripped and (stripped[0] in '{["-0123456789' or stripped in {"true", "false", "null"}):
         text = f"reason: {text}"

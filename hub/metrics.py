@@ -76,6 +76,20 @@ BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["vers
 
 
 def exposition() -> bytes:
+PUBLISH_WAITING = Gauge(
+    "hub_publish_waiting", "Publications that wait in this node for the broker.", registry=REGISTRY
+)
+PUBLISH_OVERFLOWS = Counter(
+    "hub_publish_overflows",
+    "Publications refused because as many as may waited for the broker already.",
+    registry=REGISTRY,
+)
+PUBLISH_FAILURES = Counter(
+    "hub_publish_failures",
+    "Publications that the broker did not take, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
     """All metrics in the text format of Prometheus 0.0.4."""
     return generate_latest(REGISTRY)
 

@@ -7,12 +7,11 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from hub import metrics
-from hub.errors import INTERNAL, NOT_AVAILABLE, BrokerError, ReplyError
+from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, reading
 from hub.handlers import Call
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats, Publication
 from hub.node import Node, Order
 from hub.plugin import NodeStats
-from hub.protocol.http import broker_message
 from hub.protocol.json_codec import encode
 from hub.store.engine import Database
 
@@ -74,13 +73,13 @@ class NodeServices:
     async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
         """Who is subscribed."""
         self._demand_presence(topic)
-        with _broker_told():
+        with _broker_told(), reading():
             return await self._node.presence.get(topic)
 
     async def presence_stats(self, topic: str) -> PresenceStats:
         """How many are subscribed."""
         self._demand_presence(topic)
-        with _broker_told():
+        with _broker_told(), reading():
             return await self._node.presence.stats(topic)
 
     def _demand_presence(self, topic: str) -> None:
@@ -141,8 +140,8 @@ class NodeServices:
 
 @contextmanager
 def _broker_told() -> Iterator[None]:
-    """Tells plugins of a broker's failure as they know failures: ReplyError 100, temporary."""
+    """Tells plugins of a broker's failure as they know failures: ReplyError 100, or 300 for what may be stored."""
     try:
         yield
     except BrokerError as error:
-        raise ReplyError(INTERNAL, broker_message(error), temporary=True) from error
+        raise broker_refusal(error) from error

@@ -26,6 +26,7 @@ from hub.errors import (
     InvalidToken,
     ReplyError,
     TopicError,
+    broker_refusal,
 )
 from hub.model import Identity, Position, Publication
 from hub.node import Node
@@ -126,8 +127,10 @@ class PlainSession(Session):
             raise
         except HubError as error:
             refusal = _refusal(error)
-            told = encode({"error": {"code": refusal.code, "message": refusal.message}})
-            self._tell(Publication(self.topic, told))
+            told: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+            if refusal.temporary:
+                told["temporary"] = True
+            self._tell(Publication(self.topic, encode({"error": told})))
 
     def _schedule(self) -> None:
         """Asks for a beat at the next ping or at the token's end, whichever is sooner, unless one comes before."""
@@ -180,7 +183,7 @@ def _refusal(error: HubError) -> ReplyError:
     if isinstance(error, ReplyError):
         return error
     if isinstance(error, BrokerError):
-        return ReplyError(INTERNAL, "the broker is away; try again later", temporary=True)
+        return broker_refusal(error)
     return ReplyError(INTERNAL)
 
 

@@ -154,13 +154,16 @@ async def test_publish_passes_schema_and_handlers(hub: InProcessHub) -> None:
     assert await code_of(hub, "publish", {"channel": "guarded:a", "data": "end"}) == 103
 
 
-async def test_a_broker_that_is_away_is_error_100(hub: InProcessHub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("unknown", "code"), [(False, 100), (True, 300)])
+async def test_a_broker_that_is_away_is_error_100_and_one_that_may_have_stored_it_300(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch, *, unknown: bool, code: int
+) -> None:
     async def away(*_: Any) -> None:
-        raise BrokerError("redis://:password@secret is gone")
+        raise BrokerError("redis://:password@secret is gone", unknown=unknown)
 
     monkeypatch.setattr(hub.hub.broker, "publish", away)
     error = (await call(hub, "publish", {"channel": "plain:a", "data": 1}))["error"]
-    assert error["code"] == 100
+    assert error["code"] == code
     assert "secret" not in error["message"]
 
 
