@@ -44,6 +44,11 @@ class Call:
     sent: bool = False
     answer: asyncio.Future[Any] = field(default_factory=_future)
 
+    @property
+    def durable(self) -> bool:
+        """Whether it is done only once replicas have it, where that is wanted."""
+        return self.script is not None and self.script.durable
+
     def command(self, run: str, *, by_text: bool = False) -> tuple[Argument, ...]:
         """What is sent to a server whose run has this id."""
         if self.script is None:

@@ -22,6 +22,8 @@ from hub.redis.script import Script
 logger = logging.getLogger(__name__)
 BATCH: Final = 500
 """Commands in one write at most, so that the first answers do not wait for the last commands."""
+_WAIT_SHARE: Final = 0.5
+"""The share of the time for a command that may be spent on waiting for replicas."""
 
 
 Rest = Callable[["Lane", list[tuple[Call, ResponseError]]], None]
@@ -65,6 +67,9 @@ class Lane:
         self._leaving = False
         self._exchanging = False
         self._run = ""
+        self._replicas = 0
+        self._durable: list[tuple[Call, Any]] = []
+        """Answers to those calls that replicas must have, while that is asked."""
         self._waiting: list[Call] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = True
@@ -195,26 +200,42 @@ class Lane:
             return []
         for call in calls:
             call.sent = True
-        await connection.send_packed_command(
-            connection.pack_commands(
-                [
-                    command
-                    for call in calls
-                    for command in (
-                        *((("ASKING",),) if call.asking else ()),
-                        call.command(self._run, by_text=by_text),
-                    )
-                ]
-            )
-        )
-        return [call for call in calls if not await self._answered(connection, call)]
+        commands: list[tuple[Argument, ...]] = []
+        for call in calls:
+            commands += [("ASKING",)] if call.asking else []
+            commands.append(call.command(self._run, by_text=by_text))
+        if self._replicas and any(call.durable for call in calls):
+            commands.append(("WAIT", self._replicas, int(self._timeout * 1000 * _WAIT_SHARE)))
+        await connection.send_packed_command(connection.pack_commands(commands))
+        unknown = [call for call in calls if not await self._answered(connection, call)]
+        if commands[-1][0] == "WAIT":
+            await self._replicated(connection)
+        return unknown
+
+    async def _replicated(self, connection: Connection) -> None:
+        """Reads how many replicas have all that was done, and tells those who wait for it."""
+        durable, self._durable = self._durable, []
+        have = 0
+        try:
+            have = await connection.read_response(disable_decoding=True, timeout=math.inf)
+        except ResponseError as error:
+            logger.warning("Redis does not say what its replicas have: %s", error)
+        for call, answer in durable:
+            if have >= self._replicas:
+                call.succeed(answer)
+            else:
+                call.fail(f"{have} of {self._replicas} replicas of Redis have it", unknown=True)
 
     async def _answered(self, connection: Connection, call: Call) -> bool:
         """Reads a call's answer; returns False when the server does not know its script."""
         try:
             if call.asking:
                 await connection.read_response(disable_decoding=True, timeout=math.inf)
-            call.succeed(await connection.read_response(disable_decoding=True, timeout=math.inf))
+            answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
+            if self._replicas and call.durable:
+                self._durable.append((call, answer))
+            else:
+                call.succeed(answer)
         except NoScriptError:
             return False
         except ResponseError as error:
@@ -231,10 +252,12 @@ class Lane:
                 return self._connection
             await self._hang_up()
         self._leaving = False
+        self._durable = []
         address = self._address = await self._place.find()
         self._connection = address.connection(timeout=self._timeout, connect_timeout=self._connect_timeout)
         await self._connection.connect()  # type: ignore[no-untyped-call]
         self._run = await self._prepare(self._connection, address)
+        self._replicas = address.wait_replicas
         return self._connection
 
     async def _prepare(self, connection: Connection, address: Address) -> str:

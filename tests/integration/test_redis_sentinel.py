@@ -312,3 +312,31 @@ async def test_commands_under_way_at_a_silent_primary_are_told_when_another_is_n
         assert (await promoted(redis_sentinels, old)).ask("GET", "k") == b"3"
     finally:
         await client.close()
+
+
+async def test_ack_with_wait_replicas_means_that_replicas_have_it(redis_sentinels: RedisSentinels) -> None:
+    primary, [replica] = redis_sentinels.primary, redis_sentinels.replicas
+    for sentinel in redis_sentinels.sentinels[1:]:
+        sentinel.kill()
+    url = f"{redis_sentinels.url}&wait_replicas=1"
+    async with running(make_broker(url, prefix="test")) as hub:
+        await asyncio.gather(*(hub.publish(b"%d" % number) for number in range(50)))
+        assert replica.ask("XLEN", f"test:s:{{{TOPIC}}}") == 50
+        replica.process.freeze()
+        began = time.monotonic()
+        with pytest.raises(BrokerError, match="0 of 1 replicas") as lost:
+            await hub.publish(b"away", key="away")
+        assert lost.value.unknown
+        primary.ask("CLIENT", "KILL", "TYPE", "normal")
+        told = set()
+        for _ in range(2):  # the connection that was cut may be noticed when it is used
+            with pytest.raises(BrokerError) as lost:
+                await hub.publish(b"away", key="away")
+            told.add(str(lost.value))
+        assert "0 of 1 replicas of Redis have it" in told
+        assert time.monotonic() - began < 6
+        await hub.publish(b"plain", PLAIN, history=None)
+        assert (await hub.raws())[-1] == b"away"
+        replica.process.thaw()
+        assert (await published(hub, b"away")).offset == 51
+        assert replica.ask("XLEN", f"test:s:{{{TOPIC}}}") == 51

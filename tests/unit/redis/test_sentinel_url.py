@@ -43,6 +43,16 @@ def test_sentinels_are_entered_with_their_own_login_or_none() -> None:
     assert place._sentinels[0].login == ("s:", "@")
 
 
+@pytest.mark.parametrize("count", ["-1", "x", "10"])
+@pytest.mark.parametrize(
+    "url", ["redis://:pass-word@a", "redis+sentinel://:pass-word@a?sentinel_master_name=m"]
+)
+def test_number_of_replicas_to_wait_for_is_a_small_one(url: str, count: str) -> None:
+    with pytest.raises(HubError, match="wait_replicas is a number of replicas") as refused:
+        place_of(f"{url}{'&' if '?' in url else '?'}wait_replicas={count}")
+    assert "pass-word" not in str(refused.value)
+
+
 def test_option_that_redis_does_not_know_is_refused_at_once() -> None:
     with pytest.raises(HubError, match="cannot be used"):
         place_of("redis+sentinel://:pass-word@a?sentinel_master_name=m&no_such_option=1")
