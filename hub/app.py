@@ -172,6 +172,7 @@ class Hub:
 
     async def _start_clock(self) -> None:
         self.wheel.start()
+        self.router.compare(self.wheel)
         self.node.budget.watch(self.wheel)
         self._upkeep.spawn(self._keep_presence(), "keep presence")
 
@@ -179,7 +180,6 @@ class Hub:
         await self._upkeep.cancel()
         await self.tasks.settle(1.0)
         self.wheel.stop()
-        self.router.compare(self.wheel)
         await self.tasks.cancel()
 
     async def _start_schedules(self) -> None:
@@ -191,6 +191,7 @@ class Hub:
     async def drain(self) -> None:
         """Sends every client away in small waves over the configured time, with a code that means "come back"."""
         self.node.draining = True
+        self.router.sender.close()
         members = list(self.node.sessions)
         if not members:
             return
@@ -198,7 +199,6 @@ class Hub:
         waves = max(1, min(len(members), int(seconds * 10)))
         for wave in range(waves):
             for member in members[wave::waves]:
-        self.router.sender.close()
                 member.end(SHUTDOWN.number, SHUTDOWN.message)
             await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
 

@@ -20,9 +20,9 @@ they reconnect, from 3500 (and 4500-4999) they stop; an unsubscribe from 2500 ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,6 @@ UNRECOVERABLE = Code(
     "History no longer reaches back to that position.",
 )
 CONFLICT = Code(113, "conflict", "conflict", "Another call of the same kind is under way.", True)
-
 OUTCOME_UNKNOWN = Code(
     300,
     "outcome_unknown",
@@ -90,6 +89,7 @@ OUTCOME_UNKNOWN = Code(
     "The broker did not answer: what was published may have been stored. Try again with the same idempotency key.",
     True,
 )
+
 REPLY_CODES = (
     INTERNAL,
     UNAUTHORIZED,
@@ -105,8 +105,8 @@ REPLY_CODES = (
     TOO_MANY_REQUESTS,
     UNRECOVERABLE,
     CONFLICT,
-)
     OUTCOME_UNKNOWN,
+)
 
 SHUTDOWN = Code(3001, "shutdown", "shutdown", "The node stops; connect again and reach another.")
 SERVER_ERROR = Code(3004, "server_error", "internal server error", "The session met a fault in the hub.")
@@ -306,6 +306,7 @@ class BrokerError(HubError):
 
     def __init__(self, message: str, *, unknown: bool = False, lasting: bool = False) -> None:
         self.unknown = unknown
+        self.lasting = lasting
         super().__init__(message)
         self.lasting = lasting
 
@@ -317,11 +318,6 @@ class StoreError(HubError):
     """
 
 
-def close_reason(text: str) -> str:
-    """Cuts a reason to the 123 bytes a close frame may carry, on a character's border.
-
-    A reason that reads as JSON would be parsed by some SDKs, which then may not reconnect, so it gets a word in front.
-    """
 @contextmanager
 def reading() -> Iterator[None]:
     """Within it nothing is changed at the broker, so that a BrokerError leaves nothing unknown."""
@@ -347,6 +343,11 @@ def broker_refusal(error: BrokerError) -> ReplyError:
     return ReplyError(INTERNAL, "the broker is away; nothing was stored, try again later")
 
 
+def close_reason(text: str) -> str:
+    """Cuts a reason to the 123 bytes a close frame may carry, on a character's border.
+
+    A reason that reads as JSON would be parsed by some SDKs, which then may not reconnect, so it gets a word in front.
+    """
     stripped = text.strip()
     if stripped and (stripped[0] in '{["-0123456789' or stripped in {"true", "false", "null"}):
         text = f"reason: {text}"
