@@ -308,7 +308,6 @@ class BrokerError(HubError):
         self.unknown = unknown
         self.lasting = lasting
         super().__init__(message)
-        self.lasting = lasting
 
 
 class StoreError(HubError):

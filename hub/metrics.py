@@ -72,10 +72,6 @@ PUBLISH_SECONDS = Histogram(
     registry=REGISTRY,
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["version"], registry=REGISTRY)
-
-
-def exposition() -> bytes:
 PUBLISH_WAITING = Gauge(
     "hub_publish_waiting", "Publications that wait in this node for the broker.", registry=REGISTRY
 )
@@ -90,6 +86,10 @@ PUBLISH_FAILURES = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["version"], registry=REGISTRY)
+
+
+def exposition() -> bytes:
     """All metrics in the text format of Prometheus 0.0.4."""
     return generate_latest(REGISTRY)
 
