@@ -52,7 +52,7 @@ def _postgres(url: str, prefix: str, node: str, lease: float) -> Presence:
 
 
 def _nats(url: str, prefix: str, node: str, lease: float) -> Presence:
-    from hub.presence.nats import NatsPresence  # noqa: PLC0415  # its package is an extra
+    from hub.presence.nats.store import NatsPresence  # noqa: PLC0415  # its package is an extra
 
     return NatsPresence(url, prefix=prefix, node=node, lease=lease)
 

@@ -1,0 +1,191 @@
+"""Takes out the clients of owners whose lease has ended, together with other nodes that do the same.
+
+Who finds the lease ended writes that it is taken; from then on the owner can change nothing before it has taken it
+back, which stops all sweeping in its turn. A topic's clients are swept by the node whose name its tally bears, until
+that node is silent for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from hub.errors import BrokerError
+from hub.nats.jetstream import Conflict, JetStream, Stored, Write
+from hub.nats.token import name_of
+from hub.presence.base import Entry
+from hub.presence.nats.estate import TRIES, pause
+from hub.presence.nats.members import Change
+from hub.presence.nats.plan import MAX_CHANGES, Lost, Plan, Planner
+from hub.presence.nats.reader import Part, Reader
+from hub.presence.nats.records import Hold, Tally, owner_of, pack, unpack
+
+logger = logging.getLogger(__name__)
+REMEMBERED_SECONDS: Final = 86_400
+"""How long an owner whose clients were all swept can learn it."""
+_TOPICS: Final = 150
+"""Topics that are claimed together."""
+
+
+class Sweeper:
+    """One node's sweeping. `me` is its owner, `span` the milliseconds after which another may go on with its work."""
+
+    def __init__(self, jetstream: JetStream, reader: Reader, me: str, span: int) -> None:
+        self._jetstream = jetstream
+        self._reader = reader
+        self._planner = Planner(reader, me)
+        self._me = me
+        self._span = span
+        self._part: Part | None = None
+        self._doubt: list[Entry] = []
+        self._doubted = 0.0
+        self._one = asyncio.Lock()
+
+    async def sweep(self, limit: int) -> list[Entry]:
+        """Takes out about `limit` clients and returns them. Raises BrokerError when it has none to return."""
+        swept: list[Entry] = []
+        async with self._one:
+            try:
+                for attempt in range(TRIES * (1 + limit // MAX_CHANGES)):
+                    if len(swept) >= limit or not await self._step(swept, limit - len(swept), attempt):
+                        break
+            except BrokerError as error:
+                if not swept:
+                    raise
+                logger.warning("sweeping presence stopped: %s", error)
+        return swept
+
+    async def _step(self, swept: list[Entry], wanted: int, attempt: int) -> bool:
+        """Does one thing; returns whether there may be more to do."""
+        part = self._part
+        try:
+            if part is not None and self._doubt:
+                swept += await self._resolve(part)
+            elif part is not None and part.members:
+                swept += await self._take_out(part, min(wanted, MAX_CHANGES))
+            else:
+                self._part = None
+                return await self._claim(wanted)
+        except Lost:
+            self._part = None
+        except Conflict:
+            await asyncio.sleep(pause(attempt))
+            await self._look(part)
+        return True
+
+    async def _look(self, part: Part | None) -> None:
+        """After others were faster: goes on unless the owner is back."""
+        if part is None:
+            return
+        found = await self._reader.hold(part.owner)
+        if found is None or unpack(found.data, Hold).state != "taken":
+            self._part = None
+            return
+        part.sequence = found.sequence
+        part.tallies.clear()
+
+    async def _take_out(self, part: Part, limit: int) -> list[Entry]:
+        entries = part.members.first(limit)
+        plan = await self._planner.plan(part, [Change(topic, info.client, None) for topic, info in entries])
+        self._doubt, self._doubted = entries, time.monotonic()
+        try:
+            await self._write(part, plan)
+        except Conflict:
+            self._doubt = []
+            raise
+        self._doubt = []
+        return entries
+
+    async def _write(self, part: Part, plan: Plan) -> None:
+        """Stores a plan, as long as the owner has not taken its lease back."""
+        taken = pack(Hold("taken", secrets.token_hex(8), 0))
+        plan.writes.append(Write(self._reader.subjects.hold(part.owner), taken, None, part.sequence))
+        plan.carry_out(part, await self._jetstream.write(plan.writes))
+
+    async def _resolve(self, part: Part) -> list[Entry]:
+        """Finds out which clients were taken out by a write whose answer was lost, once it can no longer come."""
+        await self._look(part)
+        doubt, late = self._doubt, time.monotonic() - self._doubted > self._span / 1000
+        if self._part is None:
+            self._doubt = []
+            return []
+        await self._write(part, Plan())
+        topics = {topic: self._reader.subjects.tally(topic, part.owner) for topic, _ in doubt}
+        found = await self._reader.lasts(part, list(topics.values()))
+        mine: dict[str, int] = {}
+        for topic, subject in topics.items():
+            data = found[subject].data if subject in found else b""
+            tally = unpack(data, Tally) if data else Tally(topic, 0, 0, "" if late else self._me)
+            if tally.by == self._me:
+                mine[topic] = tally.clients
+            else:
+                part.members.forget(topic)
+        await self._reader.load(part, mine)
+        self._doubt = []
+        return [
+            (topic, info)
+            for topic, info in doubt
+            if topic in mine and part.members.get(topic, info.client) is None
+        ]
+
+    async def _claim(self, wanted: int) -> bool:
+        """Looks for clients to sweep, and makes some of them this node's."""
+        now = await self._jetstream.time()
+        holds = await self._reader.holds()
+        random.shuffle(holds)
+        for stored in holds:
+            hold, owner = unpack(stored.data, Hold), owner_of(stored.subject)
+            alive = hold.state == "held" and stored.time + hold.span >= now
+            if owner == self._me or alive or hold.state == "swept":
+                continue
+            part = Part(owner, stored.sequence)
+            if hold.state != "taken":
+                await self._write(part, Plan())
+                logger.info("the lease of node %s has ended: its clients are let go", name_of(owner))
+            tallies = await self._reader.tallies(part)
+            if not tallies:
+                await self._finish(part)
+            elif topics := self._choose(tallies, wanted, now):
+                await self._begin(part, topics)
+                return True
+        return False
+
+    def _choose(
+        self, tallies: Mapping[str, tuple[Stored, Tally]], wanted: int, now: int
+    ) -> list[tuple[Stored, Tally]]:
+        """Topics that nobody sweeps, as many as are needed; any of them, so that nodes get in each other's way less."""
+        free = [
+            (stored, tally)
+            for stored, tally in tallies.values()
+            if tally.by in {"", self._me} or stored.time + self._span < now
+        ]
+        random.shuffle(free)
+        chosen: list[tuple[Stored, Tally]] = []
+        for each in free[:_TOPICS]:
+            if wanted <= 0:
+                break
+            chosen.append(each)
+            wanted -= each[1].clients
+        return chosen
+
+    async def _begin(self, part: Part, topics: list[tuple[Stored, Tally]]) -> None:
+        """Claims topics and learns who is there. Raises Conflict and BrokerError."""
+        plan = Plan()
+        for stored, tally in topics:
+            tally.by = self._me
+            plan.tallies.append((len(plan.writes) + 1, tally))
+            plan.writes.append(Write(stored.subject, pack(tally), None, stored.sequence))
+        await self._write(part, plan)
+        await self._reader.load(part, {tally.topic: tally.clients for _, tally in topics})
+        self._part = part
+
+    async def _finish(self, part: Part) -> None:
+        """Nothing is left: for a day the owner can learn that it was swept."""
+        swept = Hold("swept", secrets.token_hex(8), 0)
+        subject = self._reader.subjects.hold(part.owner)
+        await self._jetstream.write([Write(subject, pack(swept), REMEMBERED_SECONDS, part.sequence)])
