@@ -205,6 +205,7 @@ class Lane:
             commands += [("ASKING",)] if call.asking else []
             commands.append(call.command(self._run, by_text=by_text))
         if self._replicas and any(call.durable for call in calls):
+            # It counts from the last command here, so that a result that another connection stored is waited for too.
             commands.append(("WAIT", self._replicas, int(self._timeout * 1000 * _WAIT_SHARE)))
         await connection.send_packed_command(connection.pack_commands(commands))
         unknown = [call for call in calls if not await self._answered(connection, call)]

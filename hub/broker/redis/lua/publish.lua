@@ -1,7 +1,6 @@
 -- KEYS: meta, stream, and for an idempotency key the key of its result.
 -- ARGV: run, fresh epoch, PUBLISH or SPUBLISH, channel, body, size ('' without history), ttl, meta ttl,
 -- result ttl (ms), version, its epoch.
--- What was seen before is written again, so that replicas which are waited for have it, whoever wrote it first.
 -- Returns whether it was suppressed (1) or not (0), and the position as offset:epoch, '' without history.
 local meta, stream, seen = KEYS[1], KEYS[2], KEYS[3]
 local run, fresh, send, channel, body, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -11,7 +10,6 @@ local place = ''
 if seen then
   local first = redis.call('GET', seen)
   if first then
-    redis.call('SET', seen, first, 'KEEPTTL')
     return {1, first}
   end
 end
@@ -27,7 +25,6 @@ if version ~= '0' then
     if epoch then
       place = (known[3] or '0') .. ':' .. epoch
     end
-    redis.call('HSET', meta, 'v', known[1])
     return {1, place}
   end
   redis.call('HSET', meta, 'v', version, 'w', version_epoch)
