@@ -23,9 +23,6 @@ from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
-PRESENCE_BEAT = 20.0
-"""Seconds between renewals of presence leases; a lease lasts three times as long."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -199,14 +196,13 @@ class Node:
         if not self.may(identity, action, topic):
             raise ReplyError(PERMISSION_DENIED)
 
-    async def keep_presence(self) -> None:
-        """Renews the presence leases of all sessions of this node. Raises BrokerError."""
+    def present(self) -> dict[str, list[ClientInfo]]:
+        """All clients of this node that are present, by topic."""
         entries: dict[str, list[ClientInfo]] = {}
         for member in self.sessions:
             for topic, info in member.presences():
                 entries.setdefault(topic, []).append(info)
-        if entries:
-            await self.presence.keep(entries)
+        return entries
 
     async def order(self, order: Order) -> None:
         """Sends an order to every node, this one included. Raises BrokerError."""
