@@ -11,6 +11,7 @@ The tree::
     ├── InvalidToken      a token that cannot be verified, or is for another topic, user or client
     ├── ExpiredToken      a genuine token whose time has passed
     ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
+    ├── LeaseLost         a lease ended while work ran under it, or might have
     ├── BrokerError       the broker cannot be reached, or did not answer in time
     └── StoreError        the database cannot be used: wrong URL, unreachable, not migrated
 
@@ -308,6 +309,10 @@ class BrokerError(HubError):
         self.unknown = unknown
         self.lasting = lasting
         super().__init__(message)
+
+
+class LeaseLost(HubError):
+    """A lease ended under the work that needed it, which was cancelled: another node may do it now."""
 
 
 class StoreError(HubError):

@@ -63,6 +63,10 @@ HANDLER_ERRORS = Counter(
     registry=REGISTRY,
 )
 BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
+LEASES = Gauge("hub_leases", "Leases of once-per-cluster work that this node holds.", registry=REGISTRY)
+LEASES_LOST = Counter(
+    "hub_leases_lost", "Leases that ended while work ran under them, which was cancelled.", registry=REGISTRY
+)
 REQUESTS = Counter(
     "hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY
 )

@@ -62,6 +62,7 @@ from hub.errors import (
     UNKNOWN_TOPIC,
     Disconnect,
     HubError,
+    LeaseLost,
     ReplyError,
     TopicError,
 )
@@ -87,6 +88,8 @@ __all__ = [
     "HistoryPage",
     "HubError",
     "Identity",
+    "Lease",
+    "LeaseLost",
     "NodeStats",
     "Position",
     "PresenceStats",
@@ -133,6 +136,18 @@ class NodeStats:
     """HTTP requests answered and sockets opened."""
     publications: int
     deliveries: int
+
+
+class Lease(Protocol):
+    """A lease that this node holds; see Context.lease."""
+
+    @property
+    def number(self) -> int:
+        """Greater than the number of every holder before, so that what is written to can refuse a former one."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this node holds it at this moment, by its own clock; a process that was paused finds out by this."""
 
 
 class Services(Protocol):
@@ -187,6 +202,12 @@ class Services(Protocol):
 
     def database(self) -> AbstractAsyncContextManager[Any]:
         """See Context.database."""
+
+    def lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease]:
+        """See Context.lease."""
+
+    def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """See Context.try_lease."""
 
     def node(self) -> NodeStats:
         """See Context.node."""
@@ -294,6 +315,41 @@ class Context(Generic[SettingsT]):
     def database(self) -> AbstractAsyncContextManager[Any]:
         """A database session of SQLModel's async kind: `async with ctx.database() as db`; commit it yourself."""
         return self.services.database()
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
+        """Waits until this node holds a lease of the plugin, for work that one node of the cluster does at a time.
+
+        In a task of the plugin's own, such as one that its start handler begins and its stop handler cancels::
+
+            async def follow(ctx):
+                while True:
+                    try:
+                        async with ctx.lease("feed"):
+                            await read_the_feed(ctx)
+                    except LeaseLost:
+                        ctx.log.info("another node reads the feed now")
+
+        The lease is renewed as long as the body runs, and given back at its end, whereupon another node has it within
+        two seconds. When the holder dies, another has it about ten seconds later. When the holder cannot renew it,
+        because the broker is away or has forgotten it, the body is cancelled before the lease ends for the others, and
+        `LeaseLost` is raised in place of the CancelledError; the same happens at once when the node begins to stop.
+        What cancels the task for another reason cancels it as ever, and the five seconds of a handler hold here too.
+
+        No two nodes are in the body at a time, with these exceptions: one that does not let itself be cancelled within
+        a second, a process that was paused and goes on before it has looked at `held`, a broker in two halves that both
+        answer, a broker whose clock jumps ahead. Where even that must do no harm, hand `number` to what is written to.
+        A broker that is new, was emptied or failed over grants nothing for the first ten seconds. Raises ValueError for
+        a name that has not 1 to 100 characters.
+        """
+        return self.services.lease(self.plugin, name)
+
+    def try_lease(self, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """The same without waiting: `async with ctx.try_lease("feed") as lease`, where `lease` may be None.
+
+        The body runs in any case. None means that another node has it, or another task of this one, or that the broker
+        does not answer.
+        """
+        return self.services.try_lease(self.plugin, name)
 
     def node(self) -> NodeStats:
         """What this node counts."""

@@ -9,9 +9,10 @@ from typing import Any
 from hub import metrics
 from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, reading
 from hub.handlers import Call
+from hub.leases.keeper import Leases
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats, Publication
 from hub.node import Node, Order
-from hub.plugin import NodeStats
+from hub.plugin import Lease, NodeStats
 from hub.protocol.json_codec import encode
 from hub.store.engine import Database
 
@@ -19,9 +20,10 @@ from hub.store.engine import Database
 class NodeServices:
     """A plugin's services on a running node; see `hub.plugin.Context` for what each promises."""
 
-    def __init__(self, node: Node, database: Database) -> None:
+    def __init__(self, node: Node, database: Database, leases: Leases) -> None:
         self._node = node
         self._database = database
+        self._leases = leases
 
     async def publish(
         self,
@@ -118,6 +120,14 @@ class NodeServices:
         """A database session."""
         return self._database.session()
 
+    def lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease]:
+        """Holds a plugin's lease."""
+        return self._leases.hold(_lease_name(plugin, name))
+
+    def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Holds it if it is free."""
+        return self._leases.try_hold(_lease_name(plugin, name))
+
     def node(self) -> NodeStats:
         """This node's counts."""
         node = self._node
@@ -136,6 +146,13 @@ class NodeServices:
     def now(self) -> float:
         """The hub's clock."""
         return self._node.clock()
+
+
+def _lease_name(plugin: str, name: str) -> str:
+    """No two plugins share one: the names of plugins have no colon."""
+    if not 0 < len(name) <= 100:
+        raise ValueError("the name of a lease has 1 to 100 characters")
+    return f"plugin:{plugin}:{name}"
 
 
 @contextmanager
