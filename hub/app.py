@@ -37,9 +37,10 @@ from hub.leases.held import steady
 from hub.leases.keeper import Leases
 from hub.loader.blueprint import Blueprint
 from hub.model import HistoryOptions
-from hub.node import PRESENCE_BEAT, Limits, Node
+from hub.node import Limits, Node
 from hub.outbox import Tick
 from hub.presence.factory import make_presence
+from hub.presence.keeper import PresenceKeeper
 from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
@@ -83,9 +84,7 @@ class Hub:
         self.broker = make_broker(settings.broker.url, prefix=settings.broker.prefix)
         self.broker.history_of = partial(_history_of, blueprint.table)
         node_id = str(uuid.uuid4())
-        self.presence = make_presence(
-            settings.broker.url[0], prefix=settings.broker.prefix, node=node_id, lease=3 * PRESENCE_BEAT
-        )
+        self.presence = make_presence(settings.broker.url[0], prefix=settings.broker.prefix, node=node_id)
         self.router = Router(
             blueprint.table,
             self.tick,
@@ -115,6 +114,14 @@ class Hub:
         )
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
+        self.presence_keeper = PresenceKeeper(
+            self.presence,
+            clients=self.node.present,
+            left=self.attendance.left_many,
+            joined=self.attendance.joined_many,
+            mended=lambda: self.broker.reconnects + self.bridge.rebuilds,
+            clock=monotonic,
+        )
         self.leases = Leases(_lease_store(settings, node_id))
         blueprint.table.services = NodeServices(self.node, self.database, self.leases)
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
@@ -149,6 +156,7 @@ class Hub:
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
             ("joins and leaves", _nothing, self.attendance.close),
+            ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),
             ("leases", self.leases.start, self.leases.stop),
             (
@@ -181,7 +189,6 @@ class Hub:
         self.wheel.start()
         self.router.compare(self.wheel)
         self.node.budget.watch(self.wheel)
-        self._upkeep.spawn(self._keep_presence(), "keep presence")
 
     async def _stop_clock(self) -> None:
         await self._upkeep.cancel()
@@ -208,14 +215,6 @@ class Hub:
             for member in members[wave::waves]:
                 member.end(SHUTDOWN.number, SHUTDOWN.message)
             await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
-
-    async def _keep_presence(self) -> None:
-        while True:
-            await asyncio.sleep(PRESENCE_BEAT)
-            try:
-                await self.node.keep_presence()
-            except Exception as error:  # noqa: BLE001 - tried again at the next beat
-                _log.warning("presence could not be renewed: %s", error)
 
     async def check_database(self) -> None:
         """Raises StoreError when the database does not answer."""
