@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from hub.errors import BrokerError
@@ -27,16 +27,6 @@ Make = Callable[[Batch], Awaitable[Iterable[Key]]]
 """Makes changes and returns the clients that had not been there."""
 
 
-@dataclass(slots=True, eq=False)
-class _Restore:
-    """Clients to be entered again, how many of them still are, and who waits."""
-
-    left: int
-    done: asyncio.Future[None]
-    found: dict[Key, ClientInfo] = field(default_factory=dict)
-    """Those that had gone."""
-
-
 class Lane:
     """Makes changes by `make`, one batch after the other, in the order in which they were asked for.
 
@@ -47,9 +37,13 @@ class Lane:
     def __init__(self, make: Make) -> None:
         self._make = make
         self._changes: deque[tuple[Key, ClientInfo | None, asyncio.Future[None]]] = deque()
-        self._restores: dict[Key, tuple[ClientInfo, _Restore]] = {}
-        self._told_later: dict[Key, ClientInfo] = {}
-        """Those that had gone and were entered by a restore that failed later on."""
+        self._restores: dict[Key, ClientInfo] = {}
+        self._restoring: dict[Key, ClientInfo] = {}
+        """Those of the batch that is under way."""
+        self._gone: dict[Key, ClientInfo] = {}
+        """Those that had gone and were entered again, until somebody is told."""
+        self._restored: list[asyncio.Future[None]] = []
+        """Who waits until nothing is to be restored."""
         self._task: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -61,8 +55,10 @@ class Lane:
     async def change(self, key: Key, info: ClientInfo | None) -> None:
         """Enters a client, or takes it out. Raises BrokerError."""
         self._check(1)
-        self._told_later.pop(key, None)
-        self._supersede(key)
+        self._restores.pop(key, None)
+        if info is None:
+            self._restoring.pop(key, None)
+            self._gone.pop(key, None)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._changes.append((key, info, done))
         self._run()
@@ -71,34 +67,21 @@ class Lane:
     async def restore(self, infos: dict[Key, ClientInfo]) -> dict[Key, ClientInfo]:
         """Enters clients again; returns those that had gone, those that an earlier call found and failed as well.
 
-        Raises BrokerError.
+        Of calls at once the first to end returns what all have found. Raises BrokerError.
         """
         self._check(len(infos))
         if infos:
-            restore = _Restore(len(infos), asyncio.get_running_loop().create_future())
-            for key, info in infos.items():
-                self._supersede(key)
-                self._restores[key] = (info, restore)
+            self._restores.update(infos)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._restored.append(done)
             self._run()
-            await restore.done
-            self._told_later |= restore.found
-        gone, self._told_later = self._told_later, {}
+            await done
+        gone, self._gone = self._gone, {}
         return gone
 
     def _check(self, more: int) -> None:
         if len(self._changes) + len(self._restores) + more > MAX_WAITING:
             raise BrokerError(f"more than {MAX_WAITING} changes of presence wait for PostgreSQL")
-
-    def _supersede(self, key: Key) -> None:
-        waiting = self._restores.pop(key, None)
-        if waiting is not None:
-            self._settle(waiting[1])
-
-    @staticmethod
-    def _settle(restore: _Restore) -> None:
-        restore.left -= 1
-        if not restore.left and not restore.done.done():
-            restore.done.set_result(None)
 
     def _run(self) -> None:
         if self._task is None:
@@ -113,29 +96,28 @@ class Lane:
             self._run()
 
     async def _flush(self) -> None:
-        batch, waiting, restores = self._next()
+        batch, waiting = self._next()
         try:
             fresh = await self._make(batch)
         except BrokerError as error:
-            self._fail(waiting, restores, error)
+            self._fail(waiting, error)
             return
         except BaseException:
-            self._fail(waiting, restores, BrokerError("a change of presence was cut off", unknown=True))
+            self._fail(waiting, BrokerError("a change of presence was cut off", unknown=True))
             raise
+        for key in fresh:
+            if key in self._restoring:
+                self._gone[key] = self._restoring[key]
+        self._restoring = {}
+        if not self._restores:
+            waiting += self._restored
+            self._restored = []
         for done in waiting:
             if not done.done():
                 done.set_result(None)
-        for key in fresh:
-            if key in restores:
-                info, restore = restores[key]
-                restore.found[key] = info
-        for _, restore in restores.values():
-            self._settle(restore)
 
-    def _next(
-        self,
-    ) -> tuple[Batch, list[asyncio.Future[None]], dict[Key, tuple[ClientInfo, _Restore]]]:
-        """The next batch, who waits for its changes, and which of it are restored; a client's last change holds."""
+    def _next(self) -> tuple[Batch, list[asyncio.Future[None]]]:
+        """The next batch, and who waits for the changes in it; of several of a client the last holds."""
         batch: Batch = {}
         waiting: list[asyncio.Future[None]] = []
         size = 0
@@ -144,41 +126,26 @@ class Lane:
             batch[key] = info
             waiting.append(done)
             size += _size(info)
-        restores: dict[Key, tuple[ClientInfo, _Restore]] = {}
-        for key, (info, restore) in self._restores.items():
-            if len(batch) >= BATCH or size >= BATCH_BYTES:
+        for key, info in islice(self._restores.items(), BATCH - len(waiting)):
+            if size >= BATCH_BYTES:
                 break
             if key not in batch:
-                batch[key] = info
-                restores[key] = (info, restore)
+                self._restoring[key] = info
                 size += _size(info)
-        for key in restores:
+        for key in self._restoring:
             del self._restores[key]
-        return batch, waiting, restores
+        return batch | self._restoring, waiting
 
-    def _fail(
-        self,
-        waiting: list[asyncio.Future[None]],
-        restores: dict[Key, tuple[ClientInfo, _Restore]],
-        error: BrokerError,
-    ) -> None:
-        """Fails the batch and what waits behind it; what restores found is kept for the next."""
-        for done in waiting:
-            _raise(done, error)
+    def _fail(self, waiting: list[asyncio.Future[None]], error: BrokerError) -> None:
+        """Fails the batch and what waits behind it."""
         behind = BrokerError(str(error))
-        for _, _, done in self._changes:
-            _raise(done, behind)
-        for _, restore in (*restores.values(), *self._restores.values()):
-            if not restore.done.done():
-                self._told_later |= restore.found
-            _raise(restore.done, error)
+        failed = [(done, error) for done in (*waiting, *self._restored)]
+        failed += [(done, behind) for _, _, done in self._changes]
         self._changes.clear()
-        self._restores.clear()
-
-
-def _raise(done: asyncio.Future[None], error: BrokerError) -> None:
-    if not done.done():
-        done.set_exception(BrokerError(str(error), unknown=error.unknown))
+        self._restores, self._restoring, self._restored = {}, {}, []
+        for done, why in failed:
+            if not done.done():
+                done.set_exception(BrokerError(str(why), unknown=why.unknown))
 
 
 def _size(info: ClientInfo | None) -> int:

@@ -130,8 +130,6 @@ class PostgresPresence(Presence):
         """Renews the lease, and where that was not kept enters all clients again."""
         if await self.renew() is not Lease.KEPT:
             await self.restore(entries)
-        else:
-            await self.sweep(BATCH)
 
     async def _make(self, batch: Batch) -> Iterable[Key]:
         """Makes changes as one transaction; returns the clients that had not been there."""
