@@ -18,6 +18,7 @@ from hub.nats.link import Headers, Link
 
 _NOT_FOUND: Final = (404, 10037, 10059)
 _WRONG_SEQUENCE: Final = (10071, 10164)
+_CROWDED: Final = (10176, 10210)
 _CHUNK: Final = 500
 """Messages read by one request; each of its answers comes by itself."""
 LAST: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -25,6 +26,10 @@ LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 
 class Conflict(Exception):  # no error: another node was faster
     """A message was not stored because its subject has another last message than expected."""
+
+
+class Crowded(BrokerError):
+    """Messages were not stored because NATS has too many batches under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class JetStream:
     async def write(self, writes: Sequence[Write]) -> int:
         """Stores messages, all or none, in this order; returns the sequence of the last one.
 
-        Raises Conflict when what one of them expects does not hold, and BrokerError.
+        Raises Conflict when what one of them expects does not hold, Crowded, and BrokerError.
         """
         link = self._connected()
         batch: Headers = {}
@@ -131,6 +136,8 @@ class JetStream:
             return int(answer["seq"])
         if error.get("err_code") in _WRONG_SEQUENCE:
             raise Conflict(error.get("description"))
+        if error.get("err_code") in _CROWDED:
+            raise Crowded(f"NATS has too many batches under way: {error.get('description')}")
         raise BrokerError(f"NATS did not store a publication: {error.get('description')}")
 
     async def last(self, subject: str) -> Stored | None:

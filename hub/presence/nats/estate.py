@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.errors import BrokerError
 from hub.model import ClientInfo
-from hub.nats.jetstream import Conflict, JetStream, Write
+from hub.nats.jetstream import Conflict, Crowded, JetStream, Write
 from hub.presence.base import Lease
 from hub.presence.nats.members import Change, Key
 from hub.presence.nats.plan import GONE_SECONDS, Plan, Planner
@@ -59,6 +59,8 @@ class Estate:
                 await self._write(plan)
             except Conflict:
                 await self._look()
+            except Crowded:
+                continue
             else:
                 return plan.fresh
         raise BrokerError("other nodes change the same presence too fast")
@@ -78,7 +80,7 @@ class Estate:
         plan.writes.append(held)
         try:
             sequence = await self._jetstream.write(plan.writes)
-        except Conflict:
+        except (Conflict, Crowded):
             raise
         except BaseException:
             if len(self._doubts) < _DOUBTS:

@@ -55,12 +55,13 @@ class Plan:
 
 
 class Planner:
-    """Plans changes of one owner's clients; `by` sweeps them, "" is the owner."""
+    """Plans changes of one owner's clients; `by` sweeps them, for `span` ms more with each plan; "" is the owner."""
 
-    def __init__(self, reader: Reader, by: str = "") -> None:
+    def __init__(self, reader: Reader, by: str = "", span: int = 0) -> None:
         self._reader = reader
         self._subjects = reader.subjects
         self._by = by
+        self._span = span
 
     async def plan(self, part: Part, changes: Iterable[Change]) -> Plan:
         """The messages of changes, of one client the last one. Raises Lost and BrokerError."""
@@ -126,7 +127,7 @@ class Planner:
             if self._by and tally.by != self._by:
                 raise Lost
             after = part.members.clients(topic) + more
-            tally = Tally(topic, after, tally.users + counted[topic, part.owner], self._by)
+            tally = Tally(topic, after, tally.users + counted[topic, part.owner], self._by, self._span)
             plan.tallies.append((len(plan.writes) + 1, tally))
             plan.writes.append(_write(subject, tally if tally.clients or tally.users else None, last))
         for topic, owner in others:

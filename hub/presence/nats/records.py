@@ -41,13 +41,14 @@ class Owners(msgspec.Struct, array_like=True):
 class Tally(msgspec.Struct, array_like=True):
     """How many clients an owner has on a topic, and how many users it counts there.
 
-    `by` is who sweeps them, from the time at which the message was stored.
+    `by` is who sweeps them, for `span` milliseconds from the time at which the message was stored.
     """
 
     topic: str
     clients: int
     users: int
     by: str = ""
+    span: int = 0
 
 
 class Hold(msgspec.Struct, array_like=True):

@@ -16,12 +16,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from hub.errors import BrokerError
-from hub.nats.jetstream import Conflict, JetStream, Stored, Write
+from hub.nats.jetstream import Conflict, Crowded, JetStream, Stored, Write
 from hub.nats.token import name_of
 from hub.presence.base import Entry
 from hub.presence.nats.estate import TRIES, pause
 from hub.presence.nats.members import Change
-from hub.presence.nats.plan import MAX_CHANGES, Lost, Plan, Planner
+from hub.presence.nats.plan import GONE_SECONDS, MAX_CHANGES, Lost, Plan, Planner
 from hub.presence.nats.reader import Part, Reader
 from hub.presence.nats.records import Hold, Tally, owner_of, pack, unpack
 
@@ -38,7 +38,7 @@ class Sweeper:
     def __init__(self, jetstream: JetStream, reader: Reader, me: str, span: int) -> None:
         self._jetstream = jetstream
         self._reader = reader
-        self._planner = Planner(reader, me)
+        self._planner = Planner(reader, me, span)
         self._me = me
         self._span = span
         self._part: Part | None = None
@@ -69,11 +69,11 @@ class Sweeper:
             elif part is not None and part.members:
                 swept += await self._take_out(part, min(wanted, MAX_CHANGES))
             else:
-                self._part = None
+                self._drop()
                 return await self._claim(wanted)
         except Lost:
-            self._part = None
-        except Conflict:
+            self._drop()
+        except (Conflict, Crowded):
             await asyncio.sleep(pause(attempt))
             await self._look(part)
         return True
@@ -84,10 +84,14 @@ class Sweeper:
             return
         found = await self._reader.hold(part.owner)
         if found is None or unpack(found.data, Hold).state != "taken":
-            self._part = None
+            self._drop()
             return
         part.sequence = found.sequence
         part.tallies.clear()
+
+    def _drop(self) -> None:
+        self._part = None
+        self._doubt = []
 
     async def _take_out(self, part: Part, limit: int) -> list[Entry]:
         entries = part.members.first(limit)
@@ -95,7 +99,7 @@ class Sweeper:
         self._doubt, self._doubted = entries, time.monotonic()
         try:
             await self._write(part, plan)
-        except Conflict:
+        except (Conflict, Crowded):
             self._doubt = []
             raise
         self._doubt = []
@@ -109,10 +113,9 @@ class Sweeper:
 
     async def _resolve(self, part: Part) -> list[Entry]:
         """Finds out which clients were taken out by a write whose answer was lost, once it can no longer come."""
-        await self._look(part)
         doubt, late = self._doubt, time.monotonic() - self._doubted > self._span / 1000
+        await self._look(part)
         if self._part is None:
-            self._doubt = []
             return []
         await self._write(part, Plan())
         topics = {topic: self._reader.subjects.tally(topic, part.owner) for topic, _ in doubt}
@@ -162,7 +165,7 @@ class Sweeper:
         free = [
             (stored, tally)
             for stored, tally in tallies.values()
-            if tally.by in {"", self._me} or stored.time + self._span < now
+            if tally.by in {"", self._me} or stored.time + tally.span < now
         ]
         random.shuffle(free)
         chosen: list[tuple[Stored, Tally]] = []
@@ -177,11 +180,17 @@ class Sweeper:
         """Claims topics and learns who is there. Raises Conflict and BrokerError."""
         plan = Plan()
         for stored, tally in topics:
-            tally.by = self._me
+            tally.by, tally.span = self._me, self._span
             plan.tallies.append((len(plan.writes) + 1, tally))
             plan.writes.append(Write(stored.subject, pack(tally), None, stored.sequence))
         await self._write(part, plan)
         await self._reader.load(part, {tally.topic: tally.clients for _, tally in topics})
+        for topic in {tally.topic for _, tally in topics if not part.members.clients(tally.topic)}:
+            # Somebody deleted messages by hand: what is counted here can never be taken out.
+            last, tally = part.tallies[topic]
+            logger.warning("presence of topic %r has lost %d clients in the store", topic, tally.clients)
+            subject = self._reader.subjects.tally(topic, part.owner)
+            await self._jetstream.write([Write(subject, b"", GONE_SECONDS, last)])
         self._part = part
 
     async def _finish(self, part: Part) -> None:
