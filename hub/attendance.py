@@ -233,14 +233,13 @@ class Attendance:
                 return True
             try:
                 await self._announce(gathering.topic, gathering.messages[0].raw)
-            except BrokerError as error:
-                _log.info("joins and leaves on %r wait for the broker: %s", gathering.topic, error)
-                return False
-            except Exception:  # noqa: BLE001 - what one message meets must not hold up the others
-                _log.exception("joins and leaves on %r could not be told", gathering.topic)
-                metrics.DROPPED.labels("attendance").inc(gathering.messages[0].count)
-            else:
                 metrics.ANNOUNCEMENTS.inc()
+            except Exception as error:  # noqa: BLE001 - what one message meets must not hold up the others
+                if isinstance(error, BrokerError) and not error.lasting:
+                    _log.info("joins and leaves on %r wait for the broker: %s", gathering.topic, error)
+                    return False
+                _log.error("joins and leaves on %r cannot be told", gathering.topic, exc_info=error)
+                metrics.DROPPED.labels("attendance").inc(gathering.messages[0].count)
             gathering.sent()
 
     def _rest(self, gathering: Gathering) -> None:

@@ -303,11 +303,12 @@ async def test_what_waits_is_bounded_in_bytes_too() -> None:
     assert dropped() == before + 3
 
 
+@pytest.mark.parametrize("failure", [ValueError("a fault"), BrokerError("a fault", lasting=True)])
 async def test_a_message_that_cannot_be_sent_at_all_holds_up_no_other(
-    caplog: pytest.LogCaptureFixture,
+    failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench()
-    bench.failure = ValueError("a fault")
+    bench.failure = failure
     before = dropped()
     bench.attendance.joined("told:1", info("a"))
     bench.attendance.joined("told:1", info("b"))
