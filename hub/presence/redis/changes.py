@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from hub.errors import BrokerError
 from hub.model import ClientInfo
 from hub.presence.redis.entry import pack
 from hub.presence.redis.keys import Keys, place, to_bytes, to_text
 from hub.presence.redis.lease import OwnLease
-from hub.presence.redis.scripts import ENTER, REMOVE
+from hub.presence.redis.scripts import CHANGE
 from hub.redis.client import Redis
 
 logger = logging.getLogger(__name__)
 BATCH: Final = 2_000
-"""Clients that are changed together at most, so that a renewal of the lease does not wait long."""
+"""Clients of one batch: more wait for the next, so that the first answers do not wait for the last changes."""
 CHUNK: Final = 200
-"""Clients entered by one run of the script at most, so that Redis is not held up."""
+"""Clients that one run of the script changes, or one more change: Redis is not held up for longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -139,28 +139,36 @@ class Changes:
             await self._lease.freshen()
         entering = dict.fromkeys(change.topic for change in batch if change.enter)
         owner = await self._lease.note(list(entering)) if entering else self._lease.owner
-        answers = await asyncio.gather(*(self._send(owner, change) for change in batch))
-        # What counts is how many were left after the last change of a topic.
-        left = {change.topic: answer for change, answer in zip(batch, answers, strict=True)}
+        runs = list(_runs(batch))
+        answers = await asyncio.gather(*(self._run(owner, run) for run in runs))
+        # What counts is how many the last run of a topic left.
+        left = {run[0].topic: answer for run, answer in zip(runs, answers, strict=True)}
         empty = [place(owner, topic) for topic, answer in left.items() if answer == 0]
         if empty:
             await self._forget(empty)
 
-    async def _send(self, owner: bytes, change: _Change) -> int | None:
-        """Makes a change and answers it; returns how many clients of the owner a removal left on the topic."""
-        keys, left = self._keys.topic(change.topic), None
-        change.sent = True
-        try:
+    async def _run(self, owner: bytes, run: list[_Change]) -> int | None:
+        """Makes changes to one topic and answers them; returns how many clients of the owner are left there."""
+        pairs: list[bytes] = []
+        for change in run:
+            change.sent = True
+            for info in change.enter:
+                pairs += (to_bytes(info.client), pack(owner, info))
             if change.remove is not None:
-                left = int(await self._redis.run(REMOVE, keys, owner, to_bytes(change.remove)))
-                _answer(change, [])
-            else:
-                pairs = [part for info in change.enter for part in (to_bytes(info.client), pack(owner, info))]
-                _answer(change, [to_text(client) for client in await self._redis.run(ENTER, keys, *pairs)])
+                pairs += (to_bytes(change.remove), b"")
+        try:
+            keys = self._keys.topic(run[0].topic)
+            left, found = await self._redis.run(CHANGE, keys, owner, *pairs)
         except BrokerError as error:
-            change.sent = error.unknown
-            _fail([change], error)
-        return left
+            for change in run:
+                change.sent = error.unknown
+            _fail(run, error)
+            return None
+        new = {to_text(client) for client in found}
+        for change in run:
+            if not change.answer.done():
+                change.answer.set_result([info.client for info in change.enter if info.client in new])
+        return int(left)
 
     async def _forget(self, places: list[bytes]) -> None:
         try:
@@ -170,9 +178,21 @@ class Changes:
             logger.debug("topics without clients are still noted: %s", error)
 
 
-def _answer(change: _Change, new: list[str]) -> Any:
-    if not change.answer.done():
-        change.answer.set_result(new)
+def _runs(batch: list[_Change]) -> Iterator[list[_Change]]:
+    """The changes in groups of one topic each, in which and between which those of a topic keep their order."""
+    topics: dict[str, list[_Change]] = {}
+    for change in batch:
+        topics.setdefault(change.topic, []).append(change)
+    for changes in topics.values():
+        run: list[_Change] = []
+        size = 0
+        for change in changes:
+            if size >= CHUNK:
+                yield run
+                run, size = [], 0
+            run.append(change)
+            size += max(1, len(change.enter))
+        yield run
 
 
 def _fail(changes: Sequence[_Change], error: BrokerError) -> None:

@@ -11,8 +11,7 @@ def _read(*names: str) -> Script:
     return read_script(__package__, *names)
 
 
-ENTER: Final = _read("members", "enter")
-REMOVE: Final = _read("members", "remove")
+CHANGE: Final = _read("members", "change")
 TAKE: Final = _read("members", "take")
 STATS: Final = _read("members", "stats")
 RENEW: Final = _read("leases", "renew")
