@@ -56,7 +56,7 @@ class Proxy:
 
     def deafen(self) -> None:
         """Lets through what is sent to the target, and swallows its answers until `release` or `cut`."""
-        self._do(lambda: setattr(self, "_deaf", True))
+        self._deaf = True
 
     def release(self) -> None:
         """Lets everything through again, what was held up first."""
