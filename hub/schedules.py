@@ -14,6 +14,7 @@ from typing import Final
 
 from hub.errors import BrokerError, Disconnect, LeaseLost, ReplyError
 from hub.handlers import Call, HandlerTable, Schedule
+from hub.leases.held import Lease
 from hub.leases.keeper import Leases
 from hub.tasks import Tasks
 
@@ -76,28 +77,29 @@ class Scheduler:
         due = asyncio.get_running_loop().time()
         while True:
             try:
-                async with self._leases.hold(name, lambda: self._wanted(schedule)):
+                async with self._leases.hold(name, lambda: self._wanted(schedule)) as lease:
                     _log.info("schedule %s runs on this node from now on", schedule.name)
                     while self._wanted(schedule):
-                        due = await self._beat(schedule, name, due)
+                        due = await self._beat(schedule, lease, due)
                 _log.info("schedule %s has no subscribers here any more", schedule.name)
             except LeaseLost as error:
-                _log.warning("schedule %s no longer runs on this node: %s", schedule.name, error)
+                level = logging.INFO if self._leases.leaving else logging.WARNING
+                _log.log(level, "schedule %s no longer runs on this node: %s", schedule.name, error)
 
-    async def _beat(self, schedule: Schedule, name: str, due: float) -> float:
+    async def _beat(self, schedule: Schedule, lease: Lease, due: float) -> float:
         """Runs it if its time has come, else waits a while; returns when its time comes next."""
         loop = asyncio.get_running_loop()
         if loop.time() < due:
             await asyncio.sleep(min(due - loop.time(), LOOK_SECONDS))
             return due
-        if not await self._claim(schedule, name, LOOK_SECONDS):
+        if not await self._claim(schedule, lease, LOOK_SECONDS) or not lease.held:
             return loop.time() + LOOK_SECONDS
         await self._run(schedule)
         due = max(due + schedule.every, loop.time())
-        await self._claim(schedule, name, due - loop.time())
+        await self._claim(schedule, lease, due - loop.time())
         return due
 
-    async def _claim(self, schedule: Schedule, name: str, seconds: float) -> bool:
+    async def _claim(self, schedule: Schedule, lease: Lease, seconds: float) -> bool:
         """Whether no other node has run it less than `every` ago; keeps the others from it for some seconds more.
 
         A run is claimed for its rhythm when it is over: one that was cut short is done again by whoever takes over.
@@ -105,7 +107,7 @@ class Scheduler:
         if schedule.every < SHARED_RHYTHM:
             return True
         try:
-            return await self._leases.claim(f"{name}:run", max(seconds, LOOK_SECONDS))
+            return await self._leases.claim(f"{lease.name}:run", max(seconds, LOOK_SECONDS))
         except BrokerError as error:
             _log.debug("schedule %s waits: %s", schedule.name, error)
             return False

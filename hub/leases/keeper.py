@@ -56,7 +56,8 @@ class Leases:
         self._held: dict[str, Lease] = {}
         self._returned: list[Grant] = []
         self._renew_at = 0.0
-        self._leaving = False
+        self.leaving = False
+        """Whether the node takes no more leases, since it stops."""
         self._away = False
 
     async def start(self) -> None:
@@ -69,9 +70,8 @@ class Leases:
 
         What has not ended within two seconds is left to itself: its lease ends with its term.
         """
-        self._leaving = True
-        for lease in list(self._held.values()):
-            lease.lose("the node leaves", planned=True)
+        self.leaving = True
+        self.lose_all("the node leaves", planned=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
                 while self._held or self._returned:
@@ -80,6 +80,11 @@ class Leases:
                     await self._rested.wait()
         for name in self._held:
             _log.warning("work under lease %s goes on, though the node leaves", name)
+
+    def lose_all(self, why: str, *, planned: bool = False) -> None:
+        """Cancels the work under all leases that are held."""
+        for lease in list(self._held.values()):
+            lease.lose(why, planned=planned)
 
     async def stop(self) -> None:
         """Ends everything."""
@@ -105,7 +110,7 @@ class Leases:
         Raises BrokerError.
         """
         _check(name)
-        return not self._leaving and bool(await self._store.acquire([name], seconds))
+        return not self.leaving and bool(await self._store.acquire([name], seconds))
 
     async def _take(self, wish: _Wish) -> Lease | None:
         while True:
@@ -156,7 +161,7 @@ class Leases:
 
     async def _rest(self) -> None:
         """Waits for something to do."""
-        seconds = [random.uniform(*POLL_SECONDS)] if self._wishes and not self._leaving else []  # noqa: S311
+        seconds = [random.uniform(*POLL_SECONDS)] if self._wishes and not self.leaving else []  # noqa: S311
         if self._in_force():
             seconds.append(max(0.0, self._renew_at - self._clock()))
         with suppress(TimeoutError):
@@ -175,7 +180,7 @@ class Leases:
         names = {wish.name for wish in wishes if wish.name not in self._held and wish.when()}
         asked = self._clock()
         try:
-            if names and not self._leaving:
+            if names and not self.leaving:
                 grants = await self._store.acquire(sorted(names))
                 self._away = False
                 for grant in grants:
@@ -190,7 +195,7 @@ class Leases:
         until = asked + self._store.term * (1 - MARGIN)
         waiting = (each for each in self._wishes if each.name == grant.name and not each.answer.done())
         wish = next(waiting, None)
-        if wish is None or self._leaving or self._clock() >= until:
+        if wish is None or self.leaving or self._clock() >= until:
             self._returned.append(grant)
             self._wake.set()
             return
@@ -207,7 +212,7 @@ class Leases:
     def _in_force(self) -> list[Lease]:
         """What is to be renewed: also what work was cancelled under that has not ended yet, as the node leaves."""
         now = self._clock()
-        return [each for each in self._held.values() if each.until > now and (self._leaving or not each.lost)]
+        return [each for each in self._held.values() if each.until > now and (self.leaving or not each.lost)]
 
     async def _renew(self) -> None:
         """Renews all that is held, once a third of their term has passed."""
