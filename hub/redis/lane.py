@@ -82,9 +82,7 @@ class Lane:
 
     async def close(self) -> None:
         """Takes no more commands; those under way fail."""
-        if not self._closed:
-            self._closed = True
-            await self._place.detach(self._moved)
+        was_open, self._closed = not self._closed, True
         task = self._task
         if task is not None:
             task.cancel()
@@ -92,6 +90,8 @@ class Lane:
         self._fail(self._waiting, "the node leaves its broker", unknown=False)
         self._waiting = []
         await self._hang_up()
+        if was_open:
+            await self._place.detach(self._moved)
 
     async def command(self, *arguments: Argument) -> Any:
         """The answer to a command. Raises BrokerError."""

@@ -219,7 +219,7 @@ def clients(node: RedisNode) -> set[bytes]:
     return {line[0] for line in lines if b"name=topichub" in line}
 
 
-async def test_failover_in_good_order_loses_nothing(redis_sentinels: RedisSentinels) -> None:
+async def test_failover_on_command_is_followed_and_what_it_loses_is_told(redis_sentinels: RedisSentinels) -> None:
     url = redis_sentinels.url
     async with (
         running(make_broker(url, prefix="test")) as hub,
