@@ -221,6 +221,11 @@ class LiveTopic:
         if self.held is None:
             self.held = deque()
 
+    def holds(self, publications: list[Publication]) -> bool:
+        """Whether all of them have arrived and are held back."""
+        held = {(publication.offset, publication.epoch) for publication in self.held or ()}
+        return all((publication.offset, publication.epoch) in held for publication in publications)
+
     def catch_up(self, publications: list[Publication]) -> bool:
         """Takes publications that history gave while the rest is held back."""
         held, self.held = self.held, None

@@ -346,8 +346,8 @@ class Router:
     def _fill(self, live: LiveTopic, page: HistoryPage) -> bool:
         """Brings the topic to a page's top, from history or by telling everybody; False when a new gap shows."""
         filled = recovery.merge(live.position, page, (), page.position, self._recovery_limit)
-        unfilled = live.rule.options.recovery == "off" and filled.publications
-        if filled.recovered and not unfilled:
+        told = live.rule.options.recovery == "off" and not live.holds(filled.publications)
+        if filled.recovered and not told:
             metrics.GAPS.labels("filled").inc()
             return live.catch_up(filled.publications) and live.release(live.position)
         metrics.GAPS.labels("told").inc()
