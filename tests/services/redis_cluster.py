@@ -29,6 +29,8 @@ NODE_TIMEOUT: Final = 1.0
 _PORTS: Final = range(13_000, 22_000)
 """Below those that outgoing connections take, also with the 10,000 that lie between a node's two ports."""
 _READY_SECONDS: Final = 20
+_MENDING_SECONDS: Final = 6
+"""What a cluster may take to be whole again after a test; else it is made anew."""
 
 
 class ClusterNode:
@@ -45,6 +47,7 @@ class ClusterNode:
             "cluster-enabled": "yes",
             "cluster-node-timeout": int(NODE_TIMEOUT * 1000),
             "cluster-require-full-coverage": "no",
+            "cluster-allow-replica-migration": "no",
             "cluster-replica-validity-factor": 0,
             "repl-diskless-sync-delay": 0,
         }
@@ -138,10 +141,11 @@ class RedisCluster:
         """Makes the cluster whole and empty, whatever the test before did to it."""
         for node in self.nodes:
             node.thaw()
-        if not all(node.running for node in self.nodes):
+        try:
+            _wait(self._whole, 0 if not all(node.running for node in self.nodes) else _MENDING_SECONDS)
+        except RuntimeError:
             self.stop()
             self.start()
-        self.wait()
         for node in self.nodes:
             if node.info("replication")["role"] == "master":
                 node.do("FLUSHALL")
@@ -171,6 +175,25 @@ class RedisCluster:
             if node not in nodes and node.running and node.info("replication")["role"] == "master"
         ]
 
+    def promote(self, replica: ClusterNode) -> None:
+        """Has a replica take over from its primary by hand, which loses nothing; returns when all nodes know.
+
+        The others vote only now and then, and of two elections in a row the first may win.
+        """
+
+        def done() -> bool:
+            return all(
+                any(port == replica.port for _, _, (_, port, *_), *_ in node.do("CLUSTER", "SLOTS"))
+                for node in self.nodes
+                if node.running
+            )
+
+        while not done():
+            replica.do("CLUSTER", "FAILOVER")
+            deadline = time.monotonic() + 2.5 * NODE_TIMEOUT
+            while not done() and time.monotonic() < deadline:
+                time.sleep(0.02)
+
     def migrate(self, slot: int, target: ClusterNode, *, during: Callable[[], None] = lambda: None) -> None:
         """Moves a slot to another primary as `redis-cli --cluster reshard` does; `during` is called half-way."""
         source = next(
@@ -183,6 +206,8 @@ class RedisCluster:
         during()
         for node in (target, source, *self.others(target, source)):
             node.do("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        for node in self.others():
+            node.do("CLUSTER", "SETSLOT", slot, "STABLE")
 
     def _whole(self) -> bool:
         try:
@@ -220,8 +245,8 @@ def _own_slots(node: ClusterNode) -> list[tuple[int, int]]:
     ]
 
 
-def _wait(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
+def _wait(holds: Callable[[], bool], within: float = _READY_SECONDS) -> None:
+    deadline = time.monotonic() + within
     while not holds():
         if time.monotonic() > deadline:
             raise RuntimeError("the Redis Cluster did not become whole")
