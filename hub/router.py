@@ -35,6 +35,7 @@ from hub.wheel import TimerWheel
 
 _log = logging.getLogger("hub.router")
 _CATCH_UP_SECONDS = 3.0
+_UNDER_WAY_SECONDS = 0.5
 _UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
 
 
@@ -338,10 +339,20 @@ class Router:
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
                 continue
+            if live.rule.options.recovery == "off":
+                await self._arrived(live, page)
             if self._fill(live, page) and not live.mend_again:
                 break
             live.hold()
         live.mending = False
+
+    @staticmethod
+    async def _arrived(live: LiveTopic, page: HistoryPage) -> None:
+        """Gives what is under way time to come, where history does not stand in for what does not."""
+        deadline = monotonic() + _UNDER_WAY_SECONDS
+        # Polled, for the reason given above.
+        while not live.holds(page.publications) and monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
     def _fill(self, live: LiveTopic, page: HistoryPage) -> bool:
         """Brings the topic to a page's top, from history or by telling everybody; False when a new gap shows."""
