@@ -20,22 +20,25 @@ from tests.services.nats import NatsServer
 from tests.services.postgres import PostgresServer
 from tests.services.redis import RedisServer
 
-TERM = 1.0
+TERMS = {"memory": 1.0, "redis": 0.5, "nats": 1.0, "postgresql": 0.5}
+"""NATS counts in whole seconds."""
 LATE = 2.5
 """Seconds by which NATS may be late to notice that a message's time is over."""
 REAL = ["redis", "nats", "postgresql"]
 
 
-def real_store(url: str, owner: str, term: float = TERM) -> LeaseStore:
+def real_store(url: str, owner: str, term: float | None = None) -> LeaseStore:
+    term = TERMS.get(url.partition(":")[0], 1.0) if term is None else term
     return make_lease_store([url], prefix="test", owner=owner, term=term, clock=time.monotonic)
 
 
 @dataclass
 class Cluster:
-    """Several nodes on one store, and how to let its time pass."""
+    """Several nodes on one store, and how to let its time pass, in terms."""
 
     make: Callable[[str], LeaseStore]
-    passes: Callable[[float], Awaitable[None]]
+    sleep: Callable[[float], Awaitable[None]]
+    term: float
     nodes: list[LeaseStore] = field(default_factory=list)
 
     async def join(self, owner: str) -> LeaseStore:
@@ -43,6 +46,9 @@ class Cluster:
         await store.open()
         self.nodes.append(store)
         return store
+
+    async def passes(self, terms: float) -> None:
+        await self.sleep(terms * self.term)
 
     async def opened(self) -> None:
         """Returns once the store grants: a new one waits for a term."""
@@ -62,10 +68,10 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
         async def jump(seconds: float) -> None:
             now[0] += seconds
 
-        found = Cluster(lambda owner: MemoryLeases(owner, TERM, lambda: now[0], shelf), jump)
+        found = Cluster(lambda owner: MemoryLeases(owner, 1.0, lambda: now[0], shelf), jump, 1.0)
     else:
         url = url_of(request, request.param)
-        found = Cluster(lambda owner: real_store(url, owner), asyncio.sleep)
+        found = Cluster(lambda owner: real_store(url, owner), asyncio.sleep, TERMS[request.param])
     await found.opened()
     yield found
     await found.close()
@@ -76,7 +82,7 @@ def url_of(request: pytest.FixtureRequest, broker: str) -> str:
     return url
 
 
-async def granted(store: LeaseStore, name: str, within: float = TERM + LATE) -> tuple[Grant, float]:
+async def granted(store: LeaseStore, name: str, within: float = 1.0 + LATE) -> tuple[Grant, float]:
     """Asks until the lease is granted; how long that took."""
     began = time.monotonic()
     async with asyncio.timeout(within):
@@ -98,9 +104,9 @@ async def test_one_of_many_who_ask_at_once_gets_a_lease(cluster: Cluster) -> Non
 async def test_lease_of_a_dead_holder_is_had_after_its_term_and_not_before(cluster: Cluster) -> None:
     dead, heir = await cluster.join("dead"), await cluster.join("heir")
     (grant,) = await dead.acquire(["work"])
-    await cluster.passes(TERM * 0.7)
+    await cluster.passes(0.7)
     assert await heir.acquire(["work"]) == []
-    await cluster.passes(TERM * 0.4)
+    await cluster.passes(0.4)
     found, _ = await granted(heir, "work", LATE)
     assert found.number > grant.number
     assert await dead.renew([grant]) == []
@@ -127,10 +133,10 @@ async def test_renewed_lease_outlives_its_term(cluster: Cluster) -> None:
     one, two = await cluster.join("one"), await cluster.join("two")
     grants = await one.acquire(["a", "b", "c"])
     for _ in range(6):
-        await cluster.passes(TERM / 2)
+        await cluster.passes(0.5)
         assert sorted(await one.renew(grants), key=lambda each: each.name) == grants
         assert await two.acquire(["a", "b", "c"]) == []
-    await cluster.passes(TERM * 1.1)
+    await cluster.passes(1.1)
     await granted(two, "b", LATE)
 
 
@@ -158,9 +164,9 @@ async def test_who_asks_again_for_what_it_has_ends_its_former_grant(cluster: Clu
 
 async def test_lease_may_be_taken_for_a_time_of_its_own(cluster: Cluster) -> None:
     one, two = await cluster.join("one"), await cluster.join("two")
-    await one.acquire(["long"], seconds=4 * TERM)
+    await one.acquire(["long"], seconds=4 * cluster.term)
     await one.acquire(["short"])
-    await cluster.passes(TERM * 1.2)
+    await cluster.passes(1.2)
     await granted(two, "short", LATE)
     assert await two.acquire(["long"]) == []
 
@@ -205,12 +211,12 @@ async def test_emptied_store_tells_the_holder_before_another_gets_its_lease(
     await one.open()
     await two.open()
     grant, waited = await granted(one, "work")
-    assert waited > TERM * 0.9, "a new store does not know whether it is an emptied one"
+    assert waited > one.term * 0.9, "a new store does not know whether it is an emptied one"
     await empty(url)
     assert await two.acquire(["work"]) == []
     assert await one.renew([grant]) == []
     found, waited = await granted(two, "work")
-    assert waited > TERM * 0.9
+    assert waited > one.term * 0.9
     assert found.number > grant.number
     await one.close()
     await two.close()
@@ -231,7 +237,7 @@ async def test_redis_that_was_started_anew_gives_nothing_for_a_term_but_knows_wh
     assert await two.acquire(["work", "free"]) == []
     began = time.monotonic()
     found, _ = await granted(two, "free")
-    assert time.monotonic() - began > TERM * 0.8
+    assert time.monotonic() - began > one.term * 0.8
     assert found.number > free.number
     await one.close()
     await two.close()
