@@ -262,11 +262,10 @@ class Lane:
         return self._connection
 
     async def _prepare(self, connection: Connection, address: Address) -> str:
-        """Makes the scripts known and returns the id of the server's run and, behind a colon, that of its data."""
+        """Makes the scripts known and returns the id of the server's run, "" where it is not told."""
         commands: list[tuple[str, ...]] = [
             ("ROLE",) if address.primary else ("PING",),
             ("INFO", "server"),
-            ("INFO", "replication"),
             *(("SCRIPT", "LOAD", each.text) for each in self._scripts),
         ]
         await connection.send_packed_command(connection.pack_commands(commands))
@@ -279,7 +278,8 @@ class Lane:
                 answers.append(b"")
         if address.primary and not is_primary(answers[0]):
             raise ConnectionError(f"{address.name}: {NO_PRIMARY}")
-        return f"{_fact(answers[1], b'run_id')}:{_fact(answers[2], b'master_replid')}"
+        lines = answers[1].decode("utf-8", "replace").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("run_id:")), "")
 
     async def _hang_up(self) -> None:
         connection, self._connection, self._address = self._connection, None, None
@@ -293,12 +293,6 @@ class Lane:
     def _fail(calls: list[Call], reason: str, *, unknown: bool) -> None:
         for call in calls:
             call.fail(reason, unknown=unknown)
-
-
-def _fact(info: bytes, name: bytes) -> str:
-    """What INFO says of `name`, "" where it says nothing."""
-    found = (line.partition(b":")[2] for line in info.splitlines() if line.startswith(name + b":"))
-    return next(found, b"").strip().decode("utf-8", "replace")
 
 
 def _by_replica(error: ResponseError) -> bool:
