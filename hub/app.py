@@ -39,6 +39,7 @@ from hub.loader.blueprint import Blueprint
 from hub.model import HistoryOptions
 from hub.node import Limits, Node
 from hub.outbox import Tick
+from hub.presence.amends import Amends
 from hub.presence.factory import make_presence
 from hub.presence.keeper import PresenceKeeper
 from hub.router import Router
@@ -84,7 +85,9 @@ class Hub:
         self.broker = make_broker(settings.broker.url, prefix=settings.broker.prefix)
         self.broker.history_of = partial(_history_of, blueprint.table)
         node_id = str(uuid.uuid4())
-        self.presence = make_presence(settings.broker.url[0], prefix=settings.broker.prefix, node=node_id)
+        self.presence = Amends(
+            make_presence(settings.broker.url[0], prefix=settings.broker.prefix, node=node_id)
+        )
         self.router = Router(
             blueprint.table,
             self.tick,
@@ -98,6 +101,8 @@ class Hub:
             table=blueprint.table,
             tick=self.tick,
             wheel=self.wheel,
+            ready=lambda: self.bridge.ready,
+            mended=self._mended,
         )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
         self.node = Node(
@@ -119,7 +124,7 @@ class Hub:
             clients=self.node.present,
             left=self.attendance.left_many,
             joined=self.attendance.joined_many,
-            mended=lambda: self.broker.reconnects + self.bridge.rebuilds,
+            mended=self._mended,
             clock=monotonic,
         )
         self.leases = Leases(_lease_store(settings, node_id))
@@ -198,6 +203,10 @@ class Hub:
 
     async def _start_schedules(self) -> None:
         self.scheduler.start()
+
+    def _mended(self) -> int:
+        """How often the connection to the broker was mended."""
+        return self.broker.reconnects + self.bridge.rebuilds
 
     async def _control(self, message: bytes) -> None:
         await self.bridge.control(message)

@@ -13,7 +13,8 @@ from typing import Final
 
 from hub.errors import BrokerError
 from hub.model import ClientInfo
-from hub.presence.base import LEASE_SECONDS, Entry, Lease, Presence
+from hub.presence.amends import Amends
+from hub.presence.base import LEASE_SECONDS, Entry, Lease
 from hub.tasks import Tasks
 
 _log = logging.getLogger("hub.presence")
@@ -39,7 +40,7 @@ class PresenceKeeper:
 
     def __init__(
         self,
-        presence: Presence,
+        presence: Amends,
         *,
         clients: Callable[[], Mapping[str, list[ClientInfo]]],
         left: Told,
@@ -106,10 +107,11 @@ class PresenceKeeper:
             self._owe(Lease.LOST)
 
     async def tend(self) -> None:
-        """Restores what is owed, and sweeps if it may."""
+        """Makes changes good that failed, restores what is owed, and sweeps if it may."""
         if self._since is None:
             return
         try:
+            await self._presence.settle()
             if self._owed is not None:
                 await self._restore()
             elif self._again is not None and self._clock() >= self._again[0]:

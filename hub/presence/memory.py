@@ -64,10 +64,6 @@ class MemoryPresence(Presence):
         members = self._topics.get(topic)
         return PresenceStats(len(members.clients), len(members.users)) if members else PresenceStats(0, 0)
 
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Enters clients again."""
-        await self.restore(entries)
-
     async def renew(self) -> Lease:
         """There is nobody else who could take it."""
         return Lease.KEPT

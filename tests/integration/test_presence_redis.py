@@ -11,9 +11,21 @@ import redis.asyncio
 
 from hub.errors import BrokerError
 from hub.model import PresenceStats
+from hub.presence.amends import Amends
 from hub.presence.base import Lease
 from hub.presence.factory import make_presence
-from tests.contract.presences import ANN, ANN_TOO, BOB, LEASE, TOPIC, Nodes, all_swept, crowd
+from tests.contract.presences import (
+    ANN,
+    ANN_TOO,
+    BOB,
+    LEASE,
+    TOPIC,
+    Nodes,
+    all_swept,
+    as_entries,
+    crowd,
+    in_order,
+)
 from tests.services.redis import RedisServer
 
 
@@ -81,24 +93,33 @@ async def test_calls_that_come_while_redis_hangs_all_end_within_seconds(redis_se
     await presence.stop()
 
 
-async def test_client_whose_removal_failed_is_gone_a_lease_later(nodes: Nodes) -> None:
-    node, other = await nodes.node("a", lease=0.6), await nodes.node("b")
+async def test_client_whose_removal_failed_is_removed_when_redis_takes_it(nodes: Nodes) -> None:
+    node = Amends(await nodes.node("a"))
     await node.restore({TOPIC: [ANN, BOB]})
     async with redis.asyncio.Redis.from_url(nodes.url) as client:
         await client.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha")
         with pytest.raises(BrokerError):
             await node.remove(TOPIC, "c-3", "bob")
+        with pytest.raises(BrokerError):
+            await node.settle()
         await client.execute_command("ACL", "SETUSER", "default", "+eval", "+evalsha")
-    await asyncio.sleep(0.6)
-    assert await node.renew() is Lease.LOST
-    assert await node.restore({TOPIC: [ANN]}) == []
-    swept = []
-    for _ in range(5):
-        assert await node.renew() is Lease.KEPT
-        swept += await other.sweep(10)
-        await asyncio.sleep(0.2)
-    assert swept == [(TOPIC, BOB)]
-    assert await other.get(TOPIC) == {"c-1": ANN}
+    assert len(await node.get(TOPIC)) == 2
+    await node.settle()
+    assert await node.get(TOPIC) == {"c-1": ANN}
+
+
+async def test_restoring_that_failed_half_way_is_told_of_by_the_next(nodes: Nodes) -> None:
+    node, other = await nodes.node("a", lease=LEASE), await nodes.node("b")
+    clients = {TOPIC: crowd(5), "t:2": [ANN]}
+    await node.restore(clients)
+    assert len(await all_swept(other)) == 6
+    assert await node.renew() is Lease.TAKEN
+    async with redis.asyncio.Redis.from_url(nodes.url) as client:
+        await client.set("test:pe:{t:2}", "no hash")
+        with pytest.raises(BrokerError):
+            await node.restore(clients)
+        await client.delete("test:pe:{t:2}")
+    assert in_order(await node.restore(clients)) == in_order(as_entries(clients))
 
 
 async def test_nothing_is_left_but_the_leases_when_all_have_gone(nodes: Nodes) -> None:

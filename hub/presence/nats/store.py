@@ -42,6 +42,7 @@ class NatsPresence(Presence):
 
     def __init__(self, url: str, *, prefix: str, node: str, lease: float) -> None:
         self._address = Address.parse([url])
+        self._servers = self._address.servers
         span = max(1, int(lease * 1000))
         subjects = Subjects(token_of(prefix))
         owner = token_of(f"{node}#{secrets.token_hex(6)}")
@@ -88,13 +89,6 @@ class NatsPresence(Presence):
         await self._connected()
         found = await self._reader.counts(topic)
         return PresenceStats(sum(each.clients for each in found), sum(each.users for each in found))
-
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Renews the lease, and where that was not kept enters all clients again."""
-        if await self.renew() is not Lease.KEPT:
-            await self.restore(entries)
-        else:
-            await self.sweep(MAX_CHANGES)
 
     async def renew(self) -> Lease:
         """Renews the lease, in one write; any other change of this node does so too."""
@@ -143,11 +137,12 @@ class NatsPresence(Presence):
                     return
                 self._jetstream.link = None
                 await link.close()
-            servers = list(self._address.servers)
+            servers = list(self._servers)
             link = await Link.open(self._address, servers, within=CONNECT_SECONDS, answer=TIMEOUT_SECONDS)
             try:
                 await self._jetstream.prepare(link)
             except BaseException:
                 await link.close()
                 raise
+            self._servers = tuple(dict.fromkeys([*self._address.servers, *link.discovered]))
             self._jetstream.link = link

@@ -126,11 +126,6 @@ class PostgresPresence(Presence):
                 break
         return found
 
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Renews the lease, and where that was not kept enters all clients again."""
-        if await self.renew() is not Lease.KEPT:
-            await self.restore(entries)
-
     async def _make(self, batch: Batch) -> Iterable[Key]:
         """Makes changes as one transaction; returns the clients that had not been there."""
         self._turn += 1

@@ -49,6 +49,7 @@ class Changes:
         self._lease = lease
         self._timeout = timeout
         self._waiting: list[_Change] = []
+        self._new: set[tuple[str, str]] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self, topic: str, info: ClientInfo) -> None:
@@ -60,7 +61,10 @@ class Changes:
         await self._one(self._put(topic, remove=client))
 
     async def enter_all(self, topics: Sequence[tuple[str, Sequence[ClientInfo]]]) -> list[tuple[str, str]]:
-        """Enters clients under a young lease; returns topics and clients that were not there. Raises BrokerError."""
+        """Enters clients under a young lease; returns topics and clients that were not there.
+
+        What a call found that failed half-way is returned by the next. Raises BrokerError.
+        """
         changes = [
             self._put(topic, infos[at : at + CHUNK])
             for topic, infos in topics
@@ -69,15 +73,14 @@ class Changes:
         if changes:
             changes[0].freshen = True
         try:
-            answers = await asyncio.gather(*(change.answer for change in changes))
+            await asyncio.gather(*(change.answer for change in changes))
         finally:
             for change in changes:
                 change.answer.cancel()  # after one has failed, the others need not be tried
-        return [
-            (change.topic, client)
-            for change, answer in zip(changes, answers, strict=True)
-            for client in answer
-        ]
+                if not change.answer.cancelled() and change.answer.exception() is None:
+                    self._new |= {(change.topic, client) for client in change.answer.result()}
+        new, self._new = self._new, set()
+        return list(new)
 
     async def close(self) -> None:
         """Fails what is under way or waits."""
@@ -99,13 +102,9 @@ class Changes:
         try:
             async with asyncio.timeout(self._timeout):
                 await change.answer
-        except BaseException as error:
-            # An entry that should not be there, or whose client is told that it is not, must not stay for good.
-            self._lease.doubted |= change.sent or change.remove is not None
-            if isinstance(error, TimeoutError):
-                reason = f"Redis did not answer within {self._timeout:g} s"
-                raise BrokerError(reason, unknown=change.sent) from None
-            raise
+        except TimeoutError:
+            reason = f"Redis did not answer within {self._timeout:g} s"
+            raise BrokerError(reason, unknown=change.sent) from None
 
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._task = None

@@ -32,21 +32,19 @@ class OwnLease:
         self._successor = self._name()
         self.owner = self._name()
         """Under what name entries are made now."""
-        self.doubted = False
-        """Set when a change may or may not have been made: the node then goes on as another owner, so that what it does
-        not vouch for anew is swept."""
 
     async def renew(self) -> Lease:
         """Renews the lease and says what became of it. Raises BrokerError."""
         async with self._lock:
-            fate = await self._renew(replace=self.doubted and self._aged)
+            fate = await self._renew(replace=False)
             untold, self._untold = self._untold, None
             return untold if untold and fate is Lease.KEPT else fate
 
     async def freshen(self) -> None:
-        """Goes on as another owner unless this one is young. Raises BrokerError."""
+        """Goes on as another owner unless this one is younger than a lease. Raises BrokerError."""
         async with self._lock:
-            if self._aged and await self._renew(replace=True) is Lease.TAKEN:
+            aged = time.monotonic() - self._born > self._seconds
+            if aged and await self._renew(replace=True) is Lease.TAKEN:
                 self._untold = Lease.TAKEN
 
     async def note(self, topics: Sequence[str]) -> bytes:
@@ -67,11 +65,6 @@ class OwnLease:
         leases = self._keys.leases[0]
         await self._redis.command(leases, "ZADD", leases, "XX", 0, self.owner)
 
-    @property
-    def _aged(self) -> bool:
-        """Whether it is older than a lease lasts: so often is a node another owner at most."""
-        return time.monotonic() - self._born > self._seconds
-
     async def _renew(self, *, replace: bool) -> Lease:
         length = max(1, int(self._seconds * 1000))
         # The successor stays the same until an answer comes: one that was lost may have given it the lease.
@@ -82,7 +75,6 @@ class OwnLease:
         if fate is not Lease.KEPT:
             self.owner, self._successor = self._successor, self._name()
             self._born = time.monotonic()
-            self.doubted = False
         return fate
 
     def _name(self) -> bytes:

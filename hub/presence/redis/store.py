@@ -28,10 +28,10 @@ SLICE: Final = 10_000
 class RedisPresence(Presence):
     """Entries of all nodes, those of one under a lease of `lease` seconds by the clock of Redis.
 
-    A node whose changes came to nobody knows what end, and one that restores its clients, goes on under a new lease:
-    what it does not enter there ends with the former one. All answers come within a few seconds or as BrokerError, but
-    for `restore` of many clients, which takes the time that it needs while Redis answers. Raises HubError for a URL
-    that cannot be used.
+    A node that restores its clients goes on under a new lease: what it does not enter there ends with the former one,
+    such as those who had left, and whom a failover brought back. All answers come within a few seconds or as
+    BrokerError, but for `restore` of many clients, which takes the time that it needs while Redis answers. Raises
+    HubError for a URL that cannot be used.
     """
 
     shared = True
@@ -82,22 +82,19 @@ class RedisPresence(Presence):
         clients, users = await self._reads.run(STATS, self._keys.topic(topic))
         return PresenceStats(clients, users)
 
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Renews the lease and enters clients again."""
-        await self.renew()
-        await self.restore(entries)
-
     async def renew(self) -> Lease:
         """Renews this node's lease."""
         return await self._lease.renew()
 
     async def restore(self, entries: Mapping[str, list[ClientInfo]]) -> list[Entry]:
         """Enters clients of this node again, and returns those that had gone."""
-        gone = await self._changes.enter_all(list(entries.items()))
-        named = {
-            topic: {info.client: info for info in entries[topic]} for topic in {topic for topic, _ in gone}
-        }
-        return [(topic, named[topic][client]) for topic, client in gone]
+        gone = set(await self._changes.enter_all(list(entries.items())))
+        return [
+            (topic, info)
+            for topic, infos in entries.items()
+            for info in infos
+            if (topic, info.client) in gone
+        ]
 
     async def sweep(self, limit: int) -> list[Entry]:
         """Takes clients of nodes whose lease has ended out, at most `limit`, and returns them."""

@@ -9,6 +9,7 @@ import pytest
 
 from hub.errors import BrokerError
 from hub.model import ClientInfo, PresenceStats
+from hub.presence.amends import Amends
 from hub.presence.base import Entry, Lease, Presence
 from hub.presence.keeper import PIECE, PresenceKeeper
 
@@ -29,25 +30,25 @@ class Scripted(Presence):
         self.restored: list[Mapping[str, list[ClientInfo]]] = []
         self.sweeps: list[int] = []
         self.renewals = 0
+        self.changes: list[tuple[str, str, str]] = []
 
     def _answer(self) -> None:
         if self.away:
             raise BrokerError("away")
 
     async def add(self, topic: str, info: ClientInfo) -> None:
-        raise AssertionError("the keeper does not enter single clients")
+        self._answer()
+        self.changes.append(("add", topic, info.client))
 
     async def remove(self, topic: str, client: str, user: str) -> None:
-        raise AssertionError("nor does it remove them")
+        self._answer()
+        self.changes.append(("remove", topic, client))
 
     async def get(self, topic: str) -> Mapping[str, ClientInfo]:
-        raise AssertionError("nor read them")
+        raise AssertionError("the keeper does not read clients")
 
     async def stats(self, topic: str) -> PresenceStats:
-        raise AssertionError("nor count them")
-
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        raise AssertionError("the lease is one for all")
+        raise AssertionError("nor does it count them")
 
     async def renew(self) -> Lease:
         self.renewals += 1
@@ -77,8 +78,9 @@ class Bench:
         self.left: list[Entry] = []
         self.joined: list[Entry] = []
         self.mended = 0
+        self.presence = Amends(self.store)
         self.keeper = PresenceKeeper(
-            self.store,
+            self.presence,
             clients=lambda: self.clients,
             left=self.left.extend,
             joined=self.joined.extend,
@@ -295,7 +297,7 @@ async def test_running_keeper_goes_on_after_what_nobody_foresaw(caplog: pytest.L
 
     store.renew = renew  # type: ignore[method-assign]
     keeper = PresenceKeeper(
-        store,
+        Amends(store),
         clients=dict,
         left=lambda _: None,
         joined=lambda _: None,
@@ -312,8 +314,49 @@ async def test_running_keeper_goes_on_after_what_nobody_foresaw(caplog: pytest.L
 
 
 async def test_store_of_one_node_is_left_alone(bench: Bench) -> None:
-    bench.store.shared = False
+    bench.presence.shared = False
     await bench.keeper.start()
     await asyncio.sleep(0)
     await bench.keeper.stop()
     assert bench.store.renewals == 0
+
+
+async def test_removal_that_failed_is_made_good(bench: Bench) -> None:
+    await bench.settle()
+    bench.store.away = True
+    with pytest.raises(BrokerError):
+        await bench.presence.remove("t:1", "c-ann", "ann")
+    with pytest.raises(BrokerError):
+        await bench.presence.add("t:1", BOB)  # who is told so, and yet may have been entered
+    await bench.beat()
+    assert bench.store.changes == []
+    bench.store.away = False
+    await bench.beat()
+    await bench.beat()
+    assert bench.store.changes == [("remove", "t:1", "c-ann"), ("remove", "t:1", "c-bob")]
+
+
+async def test_client_that_came_again_is_not_removed_for_what_failed_before(bench: Bench) -> None:
+    await bench.settle()
+    bench.store.away = True
+    for client in ("c-ann", "c-bob"):
+        with pytest.raises(BrokerError):
+            await bench.presence.remove("t:1", client, "x")
+    bench.store.away = False
+    await bench.presence.add("t:1", ANN)
+    await bench.beat()
+    assert bench.store.changes == [("add", "t:1", "c-ann"), ("remove", "t:1", "c-bob")]
+
+
+async def test_removals_that_are_owed_have_a_bound(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hub.presence.amends.MAX_OWED", 2)
+    bench.store.away = True
+    for number in range(3):
+        with pytest.raises(BrokerError):
+            await bench.presence.remove("t:1", f"c{number}", "u")
+    bench.store.away = False
+    await bench.presence.settle()
+    assert bench.store.changes == [("remove", "t:1", "c0"), ("remove", "t:1", "c1")]
+    assert "c2 is present until this node stops" in caplog.text
