@@ -106,7 +106,7 @@ class Cluster:
         lane = self._lanes.get(node)
         if lane is None:
             lane = self._lanes[node] = Lane(
-                self._map.url.address(node),
+                self._map.address(node),
                 self._scripts,
                 timeout=self._timeout,
                 connect_timeout=self._connect_timeout,

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+from hub.redis.address import Address
 from hub.redis.cluster_url import ClusterUrl, Node, node_name
 from hub.redis.lane import Lane
 from hub.redis.slots import ASK, SLOTS, View, best, read_view
@@ -27,10 +28,10 @@ class ClusterMap:
     """Asks all primaries every few seconds, over connections of its own, and believes the newest sound view.
 
     Begins with the first `begin` after an `attach`, ends with the last `detach`. One map may serve several users.
+    Raises HubError for what cannot be used.
     """
 
     def __init__(self, url: ClusterUrl) -> None:
-        self.url = url
         self.name = url.name
         self.db = 0
         self.owners: list[Node | None] = [None] * SLOTS
@@ -45,12 +46,18 @@ class ClusterMap:
         """How often the nodes were asked."""
         self.reason = ""
         """Why nothing is known yet: "" while nobody was asked, and once something is known."""
+        self._url = url
+        self.address(url.seeds[0])  # tells of what cannot be used at once
         self._replicas: set[Node] = set()
         self._lanes: dict[Node, Lane] = {}
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
         self._news = asyncio.Event()
+
+    def address(self, node: Node) -> Address:
+        """How to connect to a node. Raises HubError."""
+        return Address(self._url.node(node))
 
     @property
     def known(self) -> bool:
@@ -110,9 +117,9 @@ class ClusterMap:
         """Asks the primaries, and the other nodes too when those do not know; returns whether all is well."""
         self.silent = set()
         self.rounds += 1
-        views = await self._views(self.primaries or self.url.seeds)
+        views = await self._views(self.primaries or self._url.seeds)
         if not any(view.sound for view in views):
-            others = {*self.url.seeds, *self._replicas} - self.primaries if self.known else ()
+            others = {*self._url.seeds, *self._replicas} - self.primaries if self.known else ()
             views += await self._views(others)
         view = best(views)
         if view is None:
@@ -153,7 +160,7 @@ class ClusterMap:
         lane = self._lanes.get(node)
         if lane is None:
             lane = self._lanes[node] = Lane(
-                self.url.address(node), (), timeout=ANSWER_SECONDS, connect_timeout=ANSWER_SECONDS
+                self.address(node), (), timeout=ANSWER_SECONDS, connect_timeout=ANSWER_SECONDS
             )
             lane.open()
         answers = await asyncio.gather(*(lane.command(*each) for each in ASK), return_exceptions=True)

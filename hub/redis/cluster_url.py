@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hub.errors import HubError
-from hub.redis.address import Address
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 """The schemes of such URLs; with the second one all nodes are spoken to over TLS."""
@@ -37,25 +36,24 @@ class ClusterUrl:
             parts = urlsplit(url)
             if parts.scheme not in SCHEMES:
                 raise ValueError(f"it must be written {FORM}")
-            if parts.path.strip("/") not in {"", "0"} or "db=" in parts.query:
-                raise ValueError("a cluster has one database only, so that none can be chosen")
+            options = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+            if parts.path.strip("/") not in {"", "0"} or "db" in options:
+                raise ValueError("a cluster has one database only, so none can be chosen")
             login, at, hosts = parts.netloc.rpartition("@")
             seeds = tuple(_node(each) for each in hosts.split(","))
         except ValueError as error:
             raise HubError(f"the URL of the Redis Cluster cannot be used: {error}") from None
-        read = cls(parts.scheme == SCHEMES[1], seeds, login + at, parts.query)
-        read.address(seeds[0])  # tells of options that cannot be used at once
-        return read
+        return cls(parts.scheme == SCHEMES[1], seeds, login + at, parts.query)
 
     @property
     def name(self) -> str:
         """The nodes, for logs."""
         return ",".join(node_name(node) for node in self.seeds)
 
-    def address(self, node: Node) -> Address:
-        """How to connect to a node. Raises HubError."""
+    def node(self, node: Node) -> str:
+        """The URL of a node."""
         query = f"?{self.options}" if self.options else ""
-        return Address(f"redis{'s' * self.tls}://{self.login}{node_name(node)}{query}")
+        return f"redis{'s' * self.tls}://{self.login}{node_name(node)}{query}"
 
 
 def node_name(node: Node) -> str:
@@ -65,9 +63,13 @@ def node_name(node: Node) -> str:
 
 
 def _node(text: str) -> Node:
-    parts = urlsplit(f"//{text}")  # its port raises ValueError when it is none
-    if not parts.hostname or parts.port == 0:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, 0
+    if not host or port == 0:
         raise ValueError(
             "each node is a host and a port, with commas between them, as in host1:6379,host2:6379"
         )
-    return unquote(parts.hostname), parts.port or _PORT
+    return unquote(host), port or _PORT

@@ -32,7 +32,7 @@ class Shard:
         self.node = node
         self._map = known
         self._inbox = inbox
-        self._link = LastingLink(known.url.address(node), self, connect_timeout=connect_timeout)
+        self._link = LastingLink(known.address(node), self, connect_timeout=connect_timeout)
         self._refused: dict[bytes, Want] = {}
         self._unanswered: deque[tuple[Want, bool]] = deque()
         self._unsent: list[tuple[Want, bool]] = []

@@ -51,6 +51,8 @@ def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
         "redis://",
         "redis+sentinel://h?sentinel_master_name=m",
         "rediss+sentinel://u:pw@a,b:26379,[::1]:1/2?sentinel_master_name=m&sentinel_user=s&sentinel_password=p",
+        "redis+cluster://h",
+        "rediss+cluster://u:pw@a,b:6380,[::1]:1/0?ssl_ca_certs=ca.pem",
         "nats://u:pw@h",
         "tls://h:4222",
         "postgresql://u:pw@h/n",
@@ -211,3 +213,21 @@ def test_a_private_key_in_the_place_of_a_public_one_is_refused_unseen(rsa_key: r
 def test_scopes_that_are_known(scope: str) -> None:
     auth = {"jwt": {"secret": SECRET}, "api_keys": {"a": {"key": "k4vK2mWq8sT1zXyP", "allow": scope}}}
     assert broken(auth=auth) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis+cluster://h/1", "a cluster has one database only"),
+        ("redis+cluster://h?db=0", "a cluster has one database only"),
+        ("redis+cluster://", "each node is a host and a port"),
+        ("redis+cluster://a,,b", "each node is a host and a port"),
+        ("redis+cluster://a:x", "each node is a host and a port"),
+        ("rediss+cluster://a:0", "each node is a host and a port"),
+    ],
+)
+def test_wrong_urls_of_clusters_say_what_is_wrong_and_how_to_write_them(url: str, text: str) -> None:
+    (line,) = broken(broker={"url": url.replace("://", "://:pass-word@")})
+    assert text in line
+    assert "Write redis+cluster://" in line
+    assert "pass-word" not in line
