@@ -12,7 +12,6 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Mapping
 from typing import Final
 
 from hub.errors import BrokerError
@@ -42,6 +41,7 @@ class Sweeper:
         self._me = me
         self._span = span
         self._part: Part | None = None
+        self._todo: list[tuple[Stored, Tally]] = []
         self._doubt: list[Entry] = []
         self._doubted = 0.0
         self._one = asyncio.Lock()
@@ -68,9 +68,11 @@ class Sweeper:
                 swept += await self._resolve(part)
             elif part is not None and part.members:
                 swept += await self._take_out(part, min(wanted, MAX_CHANGES))
+            elif part is not None and self._todo:
+                await self._begin(part, self._next(wanted))
             else:
                 self._drop()
-                return await self._claim(wanted)
+                return await self._find()
         except Lost:
             self._drop()
         except (Conflict, Crowded):
@@ -91,6 +93,7 @@ class Sweeper:
 
     def _drop(self) -> None:
         self._part = None
+        self._todo = []
         self._doubt = []
 
     async def _take_out(self, part: Part, limit: int) -> list[Entry]:
@@ -136,8 +139,8 @@ class Sweeper:
             if topic in mine and part.members.get(topic, info.client) is None
         ]
 
-    async def _claim(self, wanted: int) -> bool:
-        """Looks for clients to sweep, and makes some of them this node's."""
+    async def _find(self) -> bool:
+        """Looks for an owner whose lease has ended, with clients whom no other node sweeps."""
         now = await self._jetstream.time()
         holds = await self._reader.holds()
         random.shuffle(holds)
@@ -153,27 +156,22 @@ class Sweeper:
             tallies = await self._reader.tallies(part)
             if not tallies:
                 await self._finish(part)
-            elif topics := self._choose(tallies, wanted, now):
-                await self._begin(part, topics)
+            self._todo = [each for each in tallies.values() if self._free(*each, now)]
+            if self._todo:
+                random.shuffle(self._todo)  # so that nodes get in each other's way less
+                self._part = part
                 return True
         return False
 
-    def _choose(
-        self, tallies: Mapping[str, tuple[Stored, Tally]], wanted: int, now: int
-    ) -> list[tuple[Stored, Tally]]:
-        """Topics that nobody sweeps, as many as are needed; any of them, so that nodes get in each other's way less."""
-        free = [
-            (stored, tally)
-            for stored, tally in tallies.values()
-            if tally.by in {"", self._me} or stored.time + tally.span < now
-        ]
-        random.shuffle(free)
+    def _free(self, stored: Stored, tally: Tally, now: int) -> bool:
+        return tally.by in {"", self._me} or stored.time + tally.span < now
+
+    def _next(self, wanted: int) -> list[tuple[Stored, Tally]]:
+        """Topics to go on with, as many as are needed. Those that another claimed first are found again at the end."""
         chosen: list[tuple[Stored, Tally]] = []
-        for each in free[:_TOPICS]:
-            if wanted <= 0:
-                break
-            chosen.append(each)
-            wanted -= each[1].clients
+        while self._todo and wanted > 0 and len(chosen) < _TOPICS:
+            chosen.append(self._todo.pop())
+            wanted -= chosen[-1][1].clients
         return chosen
 
     async def _begin(self, part: Part, topics: list[tuple[Stored, Tally]]) -> None:
@@ -191,7 +189,6 @@ class Sweeper:
             logger.warning("presence of topic %r has lost %d clients in the store", topic, tally.clients)
             subject = self._reader.subjects.tally(topic, part.owner)
             await self._jetstream.write([Write(subject, b"", GONE_SECONDS, last)])
-        self._part = part
 
     async def _finish(self, part: Part) -> None:
         """Nothing is left: for a day the owner can learn that it was swept."""
