@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from hub.errors import BrokerError
 from hub.model import HistoryOptions, HistoryQuery, Position, Publication
 from hub.redis.client import Redis
 from tests.contract.bridged import ALL, TOPIC, Hub, eventually, position, running
-from tests.services.redis_sentinel import RedisNode, RedisSentinels
+from tests.services.redis_sentinel import RedisNode, RedisSentinels, program_or_skip
 
 pytestmark = pytest.mark.timeout(60)
 PLAIN = "plain:topic"
@@ -219,7 +220,9 @@ def clients(node: RedisNode) -> set[bytes]:
     return {line[0] for line in lines if b"name=topichub" in line}
 
 
-async def test_failover_on_command_is_followed_and_what_it_loses_is_told(redis_sentinels: RedisSentinels) -> None:
+async def test_failover_on_command_is_followed_and_what_it_loses_is_told(
+    redis_sentinels: RedisSentinels,
+) -> None:
     url = redis_sentinels.url
     async with (
         running(make_broker(url, prefix="test")) as hub,
@@ -291,6 +294,31 @@ async def test_unknown_name_of_the_primary_is_told(redis_sentinels: RedisSentine
             BrokerError, match=r"no Sentinel names the primary: .*No such master with that name"
         ):
             await hub.publish(b"1")
+
+
+async def test_passwords_of_primary_and_sentinels_are_two(tmp_path: Path) -> None:
+    sentinels = RedisSentinels(program_or_skip(), tmp_path / "sentinels", password="correct-horse")
+    try:
+        bare = sentinels.url.replace("://", "://:correct-horse@")
+        async with running(make_broker(f"{bare}&sentinel_password=correct-horse-too", prefix="test")) as hub:
+            await hub.bridge.subscribe(TOPIC)
+            await hub.publish(b"1")
+            sentinels.primary.process.kill()
+            await published(hub, b"2")
+            await eventually(lambda: bool(hub.recorder.gaps(TOPIC)))
+            await published(hub, b"3")
+            await eventually(lambda: b"3" in hub.recorder.after_gap(TOPIC))
+        for url, reason in (
+            (bare, "no Sentinel names the primary: .*NOAUTH"),
+            (f"{bare}&sentinel_password=wrong-horse", "no Sentinel names the primary: .*WRONGPASS"),
+            (f"{sentinels.url}&sentinel_password=correct-horse-too", "cannot be reached: .*Authentication"),
+        ):
+            async with running(make_broker(url, prefix="test")) as hub:
+                with pytest.raises(BrokerError, match=reason) as refused:
+                    await hub.publish(b"4")
+                assert "horse" not in str(refused.value)
+    finally:
+        sentinels.stop()
 
 
 async def test_commands_under_way_at_a_silent_primary_are_told_when_another_is_named(
