@@ -78,8 +78,12 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
 
 
 def url_of(request: pytest.FixtureRequest, broker: str) -> str:
-    url: str = request.getfixturevalue(f"{'postgres' if broker == 'postgresql' else broker}_url")
+    url: str = request.getfixturevalue(f"{fixture_of(broker)}_url")
     return url
+
+
+def fixture_of(broker: str) -> str:
+    return "postgres" if broker == "postgresql" else broker
 
 
 async def granted(store: LeaseStore, name: str, within: float = 1.0 + LATE) -> tuple[Grant, float]:
@@ -243,12 +247,34 @@ async def test_redis_that_was_started_anew_gives_nothing_for_a_term_but_knows_wh
     await two.close()
 
 
+@pytest.mark.parametrize("broker", ["nats", "postgresql"])
+async def test_server_that_crashed_and_kept_its_data_knows_its_leases(
+    broker: str, request: pytest.FixtureRequest
+) -> None:
+    server: NatsServer | PostgresServer = request.getfixturevalue(f"{fixture_of(broker)}_server")
+    url = url_of(request, broker)
+    one, two = (real_store(url, owner, term=5.0) for owner in ("one", "two"))
+    await one.open()
+    await two.open()
+    grant, _ = await granted(one, "work", within=8)
+    server.kill()
+    server.start()
+    async with asyncio.timeout(8):
+        while await outcome(two) != "answered" or await outcome(one) != "answered":
+            await asyncio.sleep(0.05)
+    assert await two.acquire(["work"]) == []
+    assert await one.renew([grant]) == [grant]
+    assert await two.acquire(["work"]) == []
+    await one.close()
+    await two.close()
+
+
 @pytest.mark.parametrize("broker", REAL)
 async def test_lost_store_is_a_broker_error_within_seconds_and_mends_itself(
     broker: str, request: pytest.FixtureRequest
 ) -> None:
-    name = "postgres" if broker == "postgresql" else broker
-    server: RedisServer | NatsServer | PostgresServer = request.getfixturevalue(f"{name}_server")
+    server: RedisServer | NatsServer | PostgresServer
+    server = request.getfixturevalue(f"{fixture_of(broker)}_server")
     store = real_store(url_of(request, broker), "one", term=30.0 if broker == "nats" else 1.0)
     await store.open()
     if broker != "nats":
