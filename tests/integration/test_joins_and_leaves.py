@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from hub import metrics
 from hub.testing import LiveHub
+from tests.services.redis import RedisServer
 
 TOPICS = {
     "room:{x}": {"allow": {"subscribe": "anyone"}, "presence": True, "join_leave": True},
@@ -193,3 +194,23 @@ async def test_a_node_that_stops_tells_the_leaves_it_holds_back(redis_url: str) 
             finally:
                 await asyncio.to_thread(leaving.__exit__, None, None, None)
             await until(lambda: watcher.times("leave") == Counter([ann.client, bob.client]), "the leaves")
+
+
+@pytest.mark.timeout(60)
+async def test_who_leaves_while_the_broker_is_away_is_told_to_have_left_when_it_is_back(
+    redis_server: RedisServer,
+) -> None:
+    config = {"topics": TOPICS, "broker": {"url": redis_server.url}}
+    with LiveHub(config) as one, LiveHub(config) as two:
+        async with AsyncExitStack() as stack:
+            watchers = [await enter(stack, hub, "room:5", "watcher") for hub in (one, two)]
+            ann = await enter(stack, one, "room:5", "ann")
+            await until(lambda: all(ann.client in each.times("join") for each in watchers), "the join")
+            redis_server.kill()
+            await ann.close()
+            await until(lambda: not one.hub.bridge.ready, "the node to notice", 15)
+            # Long enough for the nodes to try again at moments that lie apart.
+            await asyncio.sleep(3)
+            redis_server.restart()
+            await until(lambda: all(each.times("leave")[ann.client] for each in watchers), "the leave", 20)
+            assert [each.times("leave") for each in watchers] == [Counter([ann.client])] * 2
