@@ -115,10 +115,10 @@ async def test_restoring_that_failed_half_way_is_told_of_by_the_next(nodes: Node
     assert len(await all_swept(other)) == 6
     assert await node.renew() is Lease.TAKEN
     async with redis.asyncio.Redis.from_url(nodes.url) as client:
-        await client.set("test:pe:{t:2}", "no hash")
+        await client.set("test:pc:{t:2}", "no hash")
         with pytest.raises(BrokerError):
             await node.restore(clients)
-        await client.delete("test:pe:{t:2}")
+        await client.delete("test:pc:{t:2}")
     assert in_order(await node.restore(clients)) == in_order(as_entries(clients))
 
 
@@ -131,7 +131,7 @@ async def test_nothing_is_left_but_the_leases_when_all_have_gone(nodes: Nodes) -
     await two.remove(TOPIC, "c-3", "bob")
     assert len(await all_swept(two)) == 3
     assert await two.sweep(10) == []
-    assert await _keys(nodes) == {b"test:pl:{leases}", b"test:pt:{leases}"}
+    assert await _keys(nodes) == {b"test:ph:{leases}", b"test:pt:{leases}"}
 
 
 async def test_scripts_that_redis_forgot_are_sent_again(nodes: Nodes) -> None:

@@ -57,7 +57,7 @@ async def test_presence_outlives_the_loss_of_a_primary_of_the_cluster(redis_clus
     node, other = await nodes.node("a"), await nodes.node("b")
     clients = {f"t:{number}": crowd(3) for number in range(40)}
     await node.restore(clients)
-    redis_cluster.primary("test:pl:{leases}").kill()
+    redis_cluster.primary("test:ph:{leases}").kill()
     assert await _renewed(nodes, 0) in (Lease.KEPT, Lease.LOST)
     await persistently(lambda: node.restore(clients))
     for topic, infos in clients.items():

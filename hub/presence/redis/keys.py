@@ -12,13 +12,13 @@ class Keys:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self.leases = [self._key(kind, "leases") for kind in ("pl", "ps", "pt", "pp")]
+        self.leases = [self._key(kind, "leases") for kind in ("ph", "ps", "pt", "pp")]
         self.places = self.leases[3]
 
     def topic(self, topic: str) -> list[bytes]:
         """A topic's entries, users and members."""
         tag = topic.replace("%", "%25").replace("}", "%7D")
-        return [self._key(kind, tag) for kind in ("pe", "pu", "pm")]
+        return [self._key(kind, tag) for kind in ("pc", "pw", "pm")]
 
     def _key(self, kind: str, tag: str) -> bytes:
         return to_bytes(f"{self._prefix}:{kind}:{{{tag}}}")
