@@ -37,6 +37,10 @@ start, stop    (ctx)                                None
 A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
 Any other exception is logged and answered with error 100; it never touches another client.
 
+A publisher that was told that the broker is away (100), or that nobody knows whether it was stored (300), publishes
+again: a publish handler then runs again for what is one publication to its publisher. One that stores something must
+recognise it, by `pub.key` or by a nonce in the payload, and return the publication with a `key` that follows from it.
+
 A plugin's own refusals have numbers from 400 to 1999. Over HTTP those from 1400 to 1499 become the status 400 to 499
 (1404 is a 404), the others 422.
 """
@@ -56,6 +60,7 @@ from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
     NOT_AVAILABLE,
+    OUTCOME_UNKNOWN,
     PERMISSION_DENIED,
     TOO_MANY_REQUESTS,
     UNAUTHORIZED,
@@ -76,6 +81,7 @@ __all__ = [
     "CONFLICT",
     "NAMING_CONVENTION",
     "NOT_AVAILABLE",
+    "OUTCOME_UNKNOWN",
     "PERMISSION_DENIED",
     "TOO_MANY_REQUESTS",
     "UNAUTHORIZED",
@@ -256,7 +262,8 @@ class Context(Generic[SettingsT]):
 
         Returns the position, None where the topic keeps no history. On a topic that no pattern declares nobody can be
         subscribed; the publication then goes nowhere, and the log says so once. Raises TopicError for an impossible
-        name and ReplyError 100 (temporary) when the broker is away.
+        name, ReplyError 100 (temporary) when the broker is away and nothing was stored, and 300 (temporary) when it
+        may have been stored: publish it again with the same idempotency key.
         """
         return await self.services.publish(topic, data, tags=tags, idempotency_key=idempotency_key, info=info)
 
