@@ -18,6 +18,8 @@ from tests.contract.bridged import ALL, TOPIC, Hub, eventually, position, runnin
 from tests.services.redis_cluster import ClusterNode, RedisCluster
 
 KEY = f"test:m:{{{TOPIC}}}"
+RIGHTS = ("+@all", "-@admin", "-@dangerous", "+info", "+role")
+"""What the page about the broker says that an account needs."""
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -491,7 +493,7 @@ async def test_password_is_used_on_every_node_and_never_told(
 ) -> None:
     hosts = redis_cluster.url.removeprefix("redis+cluster://")
     for node in redis_cluster.nodes:
-        node.do("ACL", "SETUSER", "hub", "on", ">p@ss/w:rd", "+@all", "~test:*", "&test:*")
+        node.do("ACL", "SETUSER", "hub", "on", ">p@ss/w:rd", "~test:*", "&test:*", *RIGHTS)
         node.do("ACL", "SETUSER", "default", "resetpass", ">other")
     try:
         async with running(make_broker(f"redis+cluster://hub:p%40ss%2Fw%3Ard@{hosts}", prefix="test")) as hub:
@@ -499,6 +501,7 @@ async def test_password_is_used_on_every_node_and_never_told(
             await asyncio.gather(*(hub.bridge.subscribe(topic) for topic in topics))
             await asyncio.gather(*(hub.publish(b"1", topic) for topic in topics))
             await eventually(lambda: all(hub.recorder.raws(topic) == [b"1"] for topic in topics))
+            assert not caplog.records
         async with running(make_broker(f"redis+cluster://hub:wr0ng-secret@{hosts}", prefix="test")) as hub:
             assert not hub.bridge.ready
             with pytest.raises(BrokerError) as refused:
@@ -514,6 +517,28 @@ def topic_on_slot(least: int) -> str:
     """A topic whose slot is this one or a little above."""
     topics = (f"slot:{number}" for number in range(5000))
     return next(topic for topic in topics if 0 <= key_slot(key(topic).encode()) - least < 50)
+
+
+async def test_ack_waits_for_the_replica_of_the_primary_where_that_is_wanted(
+    redis_cluster: RedisCluster,
+) -> None:
+    replica = redis_cluster.replica(redis_cluster.primary(KEY))
+    async with running(make_broker(f"{redis_cluster.url}?wait_replicas=1", prefix="test")) as hub:
+        await hub.publish(b"1")
+        replica.freeze()
+        with pytest.raises(BrokerError, match="0 of 1 replicas") as told:
+            await hub.publish(b"2")
+        assert told.value.unknown
+
+
+async def test_clusters_share_the_topics_between_them(redis_cluster: RedisCluster, redis_url: str) -> None:
+    async with running(make_broker([redis_cluster.url, redis_url], prefix="test")) as hub:
+        topics = [f"t:{number}" for number in range(40)]
+        await asyncio.gather(*(hub.bridge.subscribe(topic) for topic in topics))
+        await asyncio.gather(*(hub.publish(topic.encode(), topic) for topic in topics))
+        await eventually(lambda: all(hub.recorder.raws(topic) == [topic.encode()] for topic in topics))
+        kept = sum(len(node.do("KEYS", "test:s:*")) for node in redis_cluster.others())
+        assert 5 < kept < 35
 
 
 async def test_server_without_a_cluster_is_said_to_be_one(redis_url: str) -> None:
