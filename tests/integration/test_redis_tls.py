@@ -134,13 +134,15 @@ def tls_cluster_url(certificate: Path, tmp_path: Path) -> Iterator[str]:
 
     def ready() -> bool:
         try:
-            return bool(client.ping())
+            facts: bytes = client.execute_command("CLUSTER", "INFO")  # type: ignore[no-untyped-call]
+            if b"cluster_slots_assigned:0" in facts:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]
         except redis.RedisError:
             return False
+        return b"cluster_state:ok" in facts
 
     node.start(ready)
     try:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)  # type: ignore[no-untyped-call]
         yield f"rediss+cluster://127.0.0.1:{port}"
     finally:
         client.close()
