@@ -323,8 +323,8 @@ class StoreError(HubError):
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Within it nothing is changed at the broker, so that a BrokerError leaves nothing unknown."""
+def repeatable() -> Iterator[None]:
+    """Within it is done what may be done again without harm, so that a BrokerError leaves nothing unknown."""
     try:
         yield
     except BrokerError as error:

@@ -14,7 +14,7 @@ from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
-from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError
+from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError, repeatable
 from hub.handlers import TopicRule
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
@@ -206,7 +206,8 @@ class Node:
 
     async def order(self, order: Order) -> None:
         """Sends an order to every node, this one included. Raises BrokerError."""
-        await self.cluster.tell(ORDER, msgspec.json.encode(order))
+        with repeatable():
+            await self.cluster.tell(ORDER, msgspec.json.encode(order))
 
     async def _obey(self, message: bytes) -> bytes:
         """Carries out an order on the sessions of this node."""

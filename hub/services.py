@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from hub import metrics
-from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, reading
+from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
 from hub.handlers import Call
 from hub.leases.keeper import Leases
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats, Publication
@@ -75,13 +75,13 @@ class NodeServices:
     async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
         """Who is subscribed."""
         self._demand_presence(topic)
-        with _broker_told(), reading():
+        with _broker_told(), repeatable():
             return await self._node.presence.get(topic)
 
     async def presence_stats(self, topic: str) -> PresenceStats:
         """How many are subscribed."""
         self._demand_presence(topic)
-        with _broker_told(), reading():
+        with _broker_told(), repeatable():
             return await self._node.presence.stats(topic)
 
     def _demand_presence(self, topic: str) -> None:

@@ -167,6 +167,29 @@ async def test_a_broker_that_is_away_is_error_100_and_one_that_may_have_stored_i
     assert "secret" not in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("history", {"channel": "news:a"}),
+        ("history_remove", {"channel": "news:a"}),
+        ("presence", {"channel": "news:a"}),
+        ("presence_stats", {"channel": "news:a"}),
+        ("disconnect", {"user": "ann"}),
+    ],
+)
+async def test_what_may_simply_be_done_again_is_never_unknown(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch, method: str, request_: dict[str, Any]
+) -> None:
+    async def away(*_: Any) -> None:
+        raise BrokerError("no answer", unknown=True)
+
+    for name in ("publish", "history", "remove_history"):
+        monkeypatch.setattr(hub.hub.broker, name, away)
+    for name in ("get", "stats"):
+        monkeypatch.setattr(hub.hub.presence, name, away)
+    assert await code_of(hub, method, request_) == 100
+
+
 async def test_broadcast_answers_for_each_topic_in_order(hub: InProcessHub) -> None:
     request = {"channels": ["news:a", "plain:1", "nons:1"], "data": {"b": 1}}
     responses = (await call(hub, "broadcast", request))["result"]["responses"]
