@@ -134,7 +134,7 @@ class Hub:
         self._started = AsyncExitStack()
 
     async def start(self) -> None:
-        """Database, broker, presence, clock, plugins, schedules: in this order.
+        """Database, broker, presence, clock, leases, plugins, schedules: in this order.
 
         Raises HubError when one refuses; those before it have then been stopped.
         """
