@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import nats
 import pytest
+from nats.aio.client import Client
 
 from hub.errors import BrokerError
 from hub.model import ClientInfo, PresenceStats
@@ -172,6 +174,7 @@ async def test_change_whose_answer_was_lost_is_counted_once(nodes: Nodes, nats_s
     # The server has read what it was sent before it froze, and stores it.
     await persistently(lambda: other.stats(TOPIC), lambda stats: stats == PresenceStats(3, 1))
     await persistently(lambda: node.remove(TOPIC, "c-0", "ann"))
+    assert await other.stats(TOPIC) == PresenceStats(2, 1)
     assert await persistently(lambda: node.restore({TOPIC: [second, third]})) == [(TOPIC, third)]
     assert await node.restore({TOPIC: [second, third]}) == []
     assert await other.get(TOPIC) == {"c-1": second, "c-2": third}
@@ -265,27 +268,41 @@ async def test_counts_without_clients_are_swept_away(nodes: Nodes, nats_server: 
     assert await other.sweep(10) == []
 
 
-async def test_server_that_takes_one_batch_at_a_time_is_asked_again(tmp_path: Path) -> None:
+async def _begin_a_batch(client: Client) -> None:
+    """Begins a batch that nobody ends."""
+    headers = {"Nats-Batch-Id": secrets.token_hex(8), "Nats-Batch-Sequence": "1"}
+    await client.publish("test.n.nobody", b"", headers=headers)
+    await client.flush()
+
+
+async def test_server_with_too_many_batches_under_way_is_asked_again(tmp_path: Path) -> None:
     program = find_program("nats-server")
     if program is None:
         unavailable("nats-server", REMEDY)
     port, log, config = free_port(), tmp_path / "nats.log", tmp_path / "nats.conf"
     config.write_text(
         f'port: {port}\nhost: 127.0.0.1\njetstream {{store_dir: "{tmp_path}/store"\n'
-        "limits {batch {max_inflight_per_stream: 1}}}\n"
+        'limits {batch {max_inflight_per_stream: 1, timeout: "300ms"}}}\n'
     )
     server = ServerProcess([program, "-c", config], log)
     server.start(lambda: b"ready" in log.read_bytes())
     found = Nodes(f"nats://127.0.0.1:{port}")
+    client = await nats.connect(found.url)
     try:
-        everywhere = [await found.node(f"n{number}") for number in range(4)]
-        infos = [[ClientInfo(f"u{each}", f"{number}-{each}") for each in range(400)] for number in range(4)]
-        await asyncio.gather(
-            *(node.restore({TOPIC: mine}) for node, mine in zip(everywhere, infos, strict=True))
-        )
-        assert await everywhere[0].stats(TOPIC) == PresenceStats(1600, 400)
-        await found.stop()
+        node, other = await found.node("a"), await found.node("b", lease=LEASE)
+        await other.add(TOPIC, BOB)
+        await asyncio.sleep(LEASE)
+        await _begin_a_batch(client)
+        await node.add(TOPIC, ANN)
+        await _begin_a_batch(client)
+        swept = await node.sweep(10)
+        while not swept:  # which would end with an error, or with the time of the test
+            swept = await node.sweep(10)
+        assert swept == [(TOPIC, BOB)]
+        assert await node.stats(TOPIC) == PresenceStats(1, 1)
     finally:
+        await client.close()
+        await found.stop()
         server.kill()
 
 
