@@ -200,6 +200,18 @@ async def test_who_left_and_came_back_within_a_window_is_told_to_have_done_both(
     assert bench.told == [("leave", "a"), ("join", "a")]
 
 
+async def test_what_is_said_twice_is_told_and_counted_once() -> None:
+    waiting = metrics.total(metrics.CHANGES_WAITING)
+    bench = Bench(subscribers=100)
+    for _ in range(3):
+        bench.attendance.left("told:1", info("a"))
+        bench.attendance.left("told:1", info("b"))
+    assert metrics.total(metrics.CHANGES_WAITING) == waiting + 2
+    await bench.window()
+    assert bench.told == [("leave", "a"), ("leave", "b")]
+    assert metrics.total(metrics.CHANGES_WAITING) == waiting
+
+
 async def test_a_full_message_is_sent_before_its_time() -> None:
     bench = Bench(subscribers=WINDOWS[0][0] + 1)
     for number in range(MAX_CHANGES):
