@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 import httpx2
 
+from hub.errors import OUTCOME_UNKNOWN
 from tests.chaos.history import Sent
 
 ANSWER_SECONDS = 5.0
 LOTS = 5
 """Where topics keep only the latest of each lot for a slow reader, so many may wait."""
-MAY_BE_DONE = "it may have been done"
-"""What the hub's error says when it does not know either."""
 
 
 class Publisher:
@@ -93,6 +92,6 @@ def _outcome(answer: httpx2.Response, sent: Sent) -> Literal["acked", "failed", 
         return "unknown" if answer.status_code >= 500 else "failed"
     told: dict[str, Any] = answer.json()
     if "error" in told:
-        return "unknown" if MAY_BE_DONE in told["error"]["message"] else "failed"
+        return "unknown" if told["error"]["code"] == OUTCOME_UNKNOWN.number else "failed"
     sent.epoch, sent.offset = told["result"].get("epoch", ""), told["result"].get("offset", 0)
     return "acked"
