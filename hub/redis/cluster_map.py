@@ -49,6 +49,8 @@ class ClusterMap:
         self._url = url
         self.address(url.seeds[0])  # tells of what cannot be used at once
         self._replicas: set[Node] = set()
+        self._alone = False
+        self._excuse = ""
         self._lanes: dict[Node, Lane] = {}
         self._listeners: list[Listener] = []
         self._task: asyncio.Task[None] | None = None
@@ -123,18 +125,28 @@ class ClusterMap:
             views += await self._views(others)
         view = best(views)
         if view is None:
-            self._tell(())
+            self._miss()
             return False
-        self.reason = ""
+        self._alone = False
         self.moving = {slot for each in views for slot in each.moving}
         self._replicas = view.replicas
         changed = {slot for slot in range(SLOTS) if view.owners[slot] != self.owners[slot]}
         self.owners = view.owners
         self.primaries = {node for node in view.owners if node is not None}
         self.whole = None not in view.owners
+        self.reason = "" if self.known else "no node of the cluster serves any slot"
         self._tell(changed)
         await self._close([node for node in self._lanes if node not in self.primaries])
         return view.sound and not self.silent
+
+    def _miss(self) -> None:
+        """Nobody answered: what was known stays, and who waits for the first answer is told."""
+        if not self._alone:
+            logger.warning("no node of the Redis Cluster %s can be asked: %s", self.name, self._excuse)
+        self._alone = True
+        if not self.known:
+            self.reason = f"the cluster cannot be reached: {self._excuse}"
+        self._tell(())
 
     async def _views(self, nodes: Iterable[Node]) -> list[View]:
         asked = {asyncio.create_task(self._ask(node), name="redis cluster view"): node for node in nodes}
@@ -149,10 +161,7 @@ class ClusterMap:
         for node, answer in zip(asked.values(), answers, strict=True):
             if not isinstance(answer, View):
                 self.silent.add(node)
-                if not self.known:
-                    self.reason = (
-                        f"the cluster cannot be reached at {node_name(node)}: {answer or 'no answer'}"
-                    )
+                self._excuse = f"{node_name(node)}: {answer or 'no answer'}"
         return [answer for answer in answers if isinstance(answer, View)]
 
     async def _ask(self, node: Node) -> View:

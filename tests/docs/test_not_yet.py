@@ -70,7 +70,6 @@ CONNECT = '{"id":1,"connect":{}}'
 MAP = '{"id":2,"subscribe":{"channel":"lobby","type":1}}'
 WAYS = ("sse", "http_stream", "uni_sse", "uni_http_stream", "uni_websocket")
 NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
-    "Redis Cluster": [(refused({"broker": {"url": "redis+cluster://127.0.0.1"}}), "E112")],
     "webhooks": [(refused({"handlers": {"connect": "https://example.com/hook"}}), "E102")],
     "JWKS": [(refused({"auth": {"jwt": {"jwks_url": "https://example.com/jwks"}}}), "E101")],
     "over SSE and HTTP streams": [

@@ -508,6 +508,7 @@ async def test_password_is_used_on_every_node_and_never_told(
                 await hub.publish(b"1")
             assert "wr0ng-secret" not in f"{refused.value}{caplog.text}"
             assert "password" in str(refused.value)
+            assert "can be asked" in caplog.text
     finally:
         for node in redis_cluster.nodes:
             node.do("ACL", "SETUSER", "default", "nopass")
