@@ -113,7 +113,7 @@ async def test_killed_primary_is_followed_by_the_promoted_replica(redis_sentinel
         old.process.kill()
         await traffic.until(50)
         await traffic.stop()
-        assert traffic.longest < 6
+        assert traffic.longest < 12
         new = await promoted(redis_sentinels, old)
         assert new.is_primary
         await eventually(lambda: bool(listener.recorder.gaps(TOPIC)) and bool(listener.recorder.gaps(PLAIN)))
@@ -335,7 +335,7 @@ async def test_commands_under_way_at_a_silent_primary_are_told_when_another_is_n
         with pytest.raises(BrokerError, match="another server is the primary now") as lost:
             await client.command(b"k", "SET", "k", "2")
         assert lost.value.unknown
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         assert await client.command(b"k", "SET", "k", "3") == b"OK"
         assert (await promoted(redis_sentinels, old)).ask("GET", "k") == b"3"
     finally:
