@@ -93,10 +93,13 @@ class Changes:
     def _put(self, topic: str, enter: Sequence[ClientInfo] = (), remove: str | None = None) -> _Change:
         change = _Change(topic, enter, remove, asyncio.get_running_loop().create_future())
         self._waiting.append(change)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work(), name="presence changes")
-            self._task.add_done_callback(self._worked)
+        if self._task is None or self._task.done():
+            self._begin()
         return change
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._work(), name="presence changes")
+        self._task.add_done_callback(self._worked)
 
     async def _one(self, change: _Change) -> None:
         try:
@@ -107,9 +110,11 @@ class Changes:
             raise BrokerError(reason, unknown=change.sent) from None
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("presence could not be changed, in an unforeseen way", exc_info=error)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        logger.error("presence could not be changed, in an unforeseen way", exc_info=error)
+        if self._waiting and self._task is task:
+            self._begin()
 
     async def _work(self) -> None:
         while self._waiting:
