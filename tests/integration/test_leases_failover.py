@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,7 +18,7 @@ from hub.leases.factory import make_lease_store
 from tests.integration.test_postgres_failover import pair
 from tests.services.postgres import PASSWORD, USER, PostgresServer
 from tests.services.redis_cluster import RedisCluster
-from tests.services.redis_sentinel import RedisSentinels
+from tests.services.redis_sentinel import RedisNode, RedisSentinels, program_or_skip, until
 
 __all__ = ["pair"]
 pytestmark = pytest.mark.timeout(90)
@@ -84,6 +86,32 @@ async def test_redis_that_took_over_grants_nothing_for_a_term(
     await asyncio.to_thread(primary.ask, "WAIT", 1, 1000)
     primary.process.kill()
     await given_nothing_for_a_term(two, grant)
+
+
+async def test_redis_that_was_a_replica_for_a_moment_grants_nothing_for_a_term(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    program = program_or_skip()
+    primary = RedisNode(program, tmp_path / "primary")
+    stack.callback(primary.process.kill)
+    replica = RedisNode(program, tmp_path / "replica", replica_of=primary.port)
+    stack.callback(replica.process.kill)
+    await asyncio.to_thread(until, partial(follows, replica))
+    one, two = await nodes(stack, f"redis://127.0.0.1:{primary.port}")
+    (grant,) = await granted(one, "work")
+    # What was granted last had not reached the replica, and nobody asks while that one is the primary.
+    await asyncio.to_thread(primary.ask, "DEL", "test:l:{leases}:work")
+    await asyncio.to_thread(primary.ask, "WAIT", 1, 1000)
+    for old, new in ((primary, replica), (replica, primary)):
+        await asyncio.to_thread(new.ask, "REPLICAOF", "NO", "ONE")
+        await asyncio.to_thread(old.ask, "REPLICAOF", "127.0.0.1", new.port)
+        await asyncio.to_thread(until, partial(follows, old))
+    await given_nothing_for_a_term(two, grant)
+
+
+def follows(node: RedisNode) -> bool:
+    """Whether it is a replica that has all data of its primary."""
+    return (node.ask("ROLE") or [b""])[0:4:3] == [b"slave", b"connected"]
 
 
 async def test_redis_that_took_over_lets_a_holder_renew_what_it_knows(

@@ -1,10 +1,10 @@
--- KEYS: the mark, then leases. ARGV: run and what follows a colon, owner, term (ms), length of these grants (ms).
--- The mark is a hash: r run of the server that knows its leases, f free from (ms): before that it gives none, n latest
--- number. A lease is a hash with o owner and n number, which Redis deletes when its time is over.
+-- KEYS: the mark, then leases. ARGV: run, owner, term (ms), length of these grants (ms).
+-- The mark is a hash: r run of the server that knows its leases, and id of its data (see run.lua), f free from (ms):
+-- before that it gives none, n latest number. A lease is a hash with o owner and n number, which Redis deletes when its
+-- time is over.
 -- Returns places of leases, counted from 1, and their numbers in turn.
 local mark = KEYS[1]
--- The id of the replication may change while a server runs, and nodes that connected before would not know it.
-local run, owner, term, length = string.match(ARGV[1], '^[^:]*'), ARGV[2], ARGV[3], ARGV[4]
+local run, owner, term, length = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = now_ms()
 local known = redis.call('HMGET', mark, 'r', 'f', 'n')
 
