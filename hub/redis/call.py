@@ -49,13 +49,14 @@ class Call:
         """Whether it is done only once replicas have it, where that is wanted."""
         return self.script is not None and self.script.durable
 
-    def command(self, run: str, *, by_text: bool = False) -> tuple[Argument, ...]:
-        """What is sent to a server whose run has this id."""
+    def command(self, run: str, replicas: int, *, by_text: bool = False) -> tuple[Argument, ...]:
+        """What is sent to a server whose run has this id and of which so many replicas are waited for."""
         if self.script is None:
             return tuple(self.arguments)
         name, code = ("EVAL", self.script.text) if by_text else ("EVALSHA", self.script.sha)
-        before = (name, code, len(self.keys), *self.keys)
-        return (*before, run, *self.arguments) if self.script.with_run else (*before, *self.arguments)
+        told: tuple[Argument, ...] = (run,) if self.script.with_run else ()
+        told += (replicas,) if self.script.durable else ()
+        return (name, code, len(self.keys), *self.keys, *told, *self.arguments)
 
     async def answered(self, within: float) -> Any:
         """Waits for the answer, so many seconds at most. Raises BrokerError."""

@@ -203,9 +203,9 @@ class Lane:
         commands: list[tuple[Argument, ...]] = []
         for call in calls:
             commands += [("ASKING",)] if call.asking else []
-            commands.append(call.command(self._run, by_text=by_text))
+            commands.append(call.command(self._run, self._replicas, by_text=by_text))
         if self._replicas and any(call.durable for call in calls):
-            # It counts from the last command here, so that a result that another connection stored is waited for too.
+            # It counts from the last write on this connection, for which a durable script makes one in any case.
             commands.append(("WAIT", self._replicas, int(self._timeout * 1000 * _WAIT_SHARE)))
         await connection.send_packed_command(connection.pack_commands(commands))
         unknown = [call for call in calls if not await self._answered(connection, call)]

@@ -16,7 +16,9 @@ class Script:
 
     One `with_run` gets, in front of its arguments, what names the server's run and its data (see `lua/run.lua`): where
     that is not what it was, the server may lack what it was told last. What a `durable` one has written is waited for
-    until as many replicas have it as the URL says.
+    until as many replicas have it as the URL says. It gets their number next, and where that is not 0, it has to write
+    even if it finds that all is done: WAIT counts from the last write on a connection (before Redis 7.2: from the last
+    command), and what was found may have come by another one.
     """
 
     text: str

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -340,6 +341,31 @@ async def test_commands_under_way_at_a_silent_primary_are_told_when_another_is_n
         assert (await promoted(redis_sentinels, old)).ask("GET", "k") == b"3"
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize("again", [{"key": "away"}, {"version": 7}], ids=["key", "version"])
+async def test_what_was_done_by_another_node_is_no_ack_until_replicas_have_it(
+    redis_sentinels: RedisSentinels, again: dict[str, Any]
+) -> None:
+    [replica] = redis_sentinels.replicas
+    for sentinel in redis_sentinels.sentinels[1:]:
+        sentinel.kill()
+    url = f"{redis_sentinels.url}&wait_replicas=1"
+    async with (
+        running(make_broker(url, prefix="test")) as one,
+        running(make_broker(url, prefix="test")) as two,
+    ):
+        await two.publish(b"before")
+        replica.process.freeze()
+        for hub in (one, two):
+            with pytest.raises(BrokerError, match="0 of 1 replicas") as lost:
+                await hub.publish(b"away", **again)
+            assert lost.value.unknown
+        replica.process.thaw()
+        async with asyncio.timeout(10):
+            while replica.ask("XLEN", f"test:s:{{{TOPIC}}}") != 2:
+                await asyncio.sleep(0.05)
+        assert (await two.publish(b"away", **again)).suppressed
 
 
 async def test_ack_with_wait_replicas_means_that_replicas_have_it(redis_sentinels: RedisSentinels) -> None:

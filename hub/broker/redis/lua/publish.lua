@@ -1,15 +1,18 @@
 -- KEYS: meta, stream, and for an idempotency key the key of its result.
--- ARGV: run, fresh epoch, PUBLISH or SPUBLISH, channel, body, size ('' without history), ttl, meta ttl,
--- result ttl (ms), version, its epoch.
+-- ARGV: run, number of replicas that are waited for, fresh epoch, PUBLISH or SPUBLISH, channel, body, size ('' without
+-- history), ttl, meta ttl, result ttl (ms), version, its epoch.
 -- Returns whether it was suppressed (1) or not (0), and the position as offset:epoch, '' without history.
 local meta, stream, seen = KEYS[1], KEYS[2], KEYS[3]
-local run, fresh, send, channel, body, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local ttl, meta_ttl, result_ttl, version, version_epoch = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local run, replicas, fresh, send, channel, body, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local ttl, meta_ttl, result_ttl, version, version_epoch = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local place = ''
 
 if seen then
   local first = redis.call('GET', seen)
   if first then
+    if replicas ~= '0' then
+      redis.call('SET', seen, first, 'KEEPTTL') -- what replicas are waited to have, as the first may not be there yet
+    end
     return {1, first}
   end
 end
@@ -24,6 +27,9 @@ if version ~= '0' then
   if known[1] and known[2] == version_epoch and not_above(version, known[1]) then
     if epoch then
       place = (known[3] or '0') .. ':' .. epoch
+    end
+    if replicas ~= '0' then
+      redis.call('HSET', meta, 'w', version_epoch) -- for the same reason
     end
     return {1, place}
   end
