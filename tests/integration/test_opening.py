@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -84,7 +83,7 @@ def connected(socket: RawSocket, path: str = PATH) -> None:
 
 def test_the_key_is_answered_as_the_standard_says(hub: LiveHub) -> None:
     key = base64.b64encode(bytes(range(16))).decode()
-    accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+    accept = b"Bz3qJYTGdOe8gUSpLosEdiLKDrk="
     with RawSocket(hub.url) as socket:
         socket.send(handshake(socket.host, PATH, key=key))
         assert b"Sec-WebSocket-Accept: " + accept + b"\r\n" in socket.until(b"\r\n\r\n")
@@ -176,9 +175,14 @@ def test_a_peer_that_pings_and_reads_no_answer_is_cut(hub: LiveHub) -> None:
     with RawSocket(hub.url, receive_buffer=4_096) as socket:
         connected(socket)
         pings = frame(9, bytes(125)) * 500
-        with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as it comes
-            for _ in range(2_000):
+        cut = False
+        for _ in range(2_000):
+            try:
                 socket.send(pings)
+            except OSError:
+                cut = True
+                break
+        assert cut
 
 
 def test_half_a_connection_is_none(hub: LiveHub) -> None:
