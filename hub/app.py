@@ -31,11 +31,17 @@ from hub.broker.factory import make_broker
 from hub.cluster import Cluster
 from hub.errors import SHUTDOWN, TopicError
 from hub.handlers import Call, HandlerTable
+from hub.leases.base import TERM_SECONDS, LeaseStore
+from hub.leases.factory import make_lease_store
+from hub.leases.held import steady
+from hub.leases.keeper import Leases
 from hub.loader.blueprint import Blueprint
 from hub.model import HistoryOptions
-from hub.node import PRESENCE_BEAT, Limits, Node
+from hub.node import Limits, Node
 from hub.outbox import Tick
+from hub.presence.amends import Amends
 from hub.presence.factory import make_presence
+from hub.presence.keeper import PresenceKeeper
 from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
@@ -79,8 +85,8 @@ class Hub:
         self.broker = make_broker(settings.broker.url, prefix=settings.broker.prefix)
         self.broker.history_of = partial(_history_of, blueprint.table)
         node_id = str(uuid.uuid4())
-        self.presence = make_presence(
-            settings.broker.url[0], prefix=settings.broker.prefix, node=node_id, lease=3 * PRESENCE_BEAT
+        self.presence = Amends(
+            make_presence(settings.broker.url[0], prefix=settings.broker.prefix, node=node_id)
         )
         self.router = Router(
             blueprint.table,
@@ -95,6 +101,8 @@ class Hub:
             table=blueprint.table,
             tick=self.tick,
             wheel=self.wheel,
+            ready=lambda: self.bridge.ready,
+            mended=self._mended,
         )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
         self.node = Node(
@@ -111,13 +119,22 @@ class Hub:
         )
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
-        blueprint.table.services = NodeServices(self.node, self.database)
-        self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers)
+        self.presence_keeper = PresenceKeeper(
+            self.presence,
+            clients=self.node.present,
+            left=self.attendance.left_many,
+            joined=self.attendance.joined_many,
+            mended=self._mended,
+            clock=monotonic,
+        )
+        self.leases = Leases(_lease_store(settings, node_id))
+        blueprint.table.services = NodeServices(self.node, self.database, self.leases)
+        self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
         self._migrate = migrate
         self._started = AsyncExitStack()
 
     async def start(self) -> None:
-        """Database, broker, presence, clock, plugins, schedules: in this order.
+        """Database, broker, presence, clock, leases, plugins, schedules: in this order.
 
         Raises HubError when one refuses; those before it have then been stopped.
         """
@@ -144,7 +161,9 @@ class Hub:
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
             ("joins and leaves", _nothing, self.attendance.close),
+            ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),
+            ("leases", self.leases.start, self.leases.stop),
             (
                 "plugins",
                 partial(table.run_all, table.start, Call()),
@@ -152,6 +171,7 @@ class Hub:
             ),
             ("sessions", _nothing, self.drain),
             ("schedules", self._start_schedules, self.scheduler.stop),
+            ("work under leases", _nothing, self.leases.leave),
         ]
 
     async def _start_database(self) -> None:
@@ -172,8 +192,8 @@ class Hub:
 
     async def _start_clock(self) -> None:
         self.wheel.start()
+        self.router.compare(self.wheel)
         self.node.budget.watch(self.wheel)
-        self._upkeep.spawn(self._keep_presence(), "keep presence")
 
     async def _stop_clock(self) -> None:
         await self._upkeep.cancel()
@@ -184,12 +204,17 @@ class Hub:
     async def _start_schedules(self) -> None:
         self.scheduler.start()
 
+    def _mended(self) -> int:
+        """How often the connection to the broker was mended."""
+        return self.broker.reconnects + self.bridge.rebuilds
+
     async def _control(self, message: bytes) -> None:
         await self.bridge.control(message)
 
     async def drain(self) -> None:
         """Sends every client away in small waves over the configured time, with a code that means "come back"."""
         self.node.draining = True
+        self.router.sender.close()
         members = list(self.node.sessions)
         if not members:
             return
@@ -199,14 +224,6 @@ class Hub:
             for member in members[wave::waves]:
                 member.end(SHUTDOWN.number, SHUTDOWN.message)
             await asyncio.sleep(seconds / waves if len(members) > 100 else 0)
-
-    async def _keep_presence(self) -> None:
-        while True:
-            await asyncio.sleep(PRESENCE_BEAT)
-            try:
-                await self.node.keep_presence()
-            except Exception as error:  # noqa: BLE001 - tried again at the next beat
-                _log.warning("presence could not be renewed: %s", error)
 
     async def check_database(self) -> None:
         """Raises StoreError when the database does not answer."""
@@ -245,6 +262,11 @@ def _history_of(table: HandlerTable, topic: str) -> HistoryOptions | None:
     if found is None:
         raise TopicError("no pattern in the configuration matches it")
     return found[0].options.history
+
+
+def _lease_store(settings: Settings, node: str) -> LeaseStore:
+    broker = settings.broker
+    return make_lease_store(broker.url, prefix=broker.prefix, owner=node, term=TERM_SECONDS, clock=steady)
 
 
 def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:

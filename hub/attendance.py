@@ -32,9 +32,11 @@ WINDOWS: Final = ((1_000, 1.0), (50, 0.2))
 Nobody follows single names in a list of fifty, but a fifth of a second is still at once; and above a thousand the
 frames would be the node's main work, so that each subscriber gets one in a second.
 """
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 2.0
-"""Seconds between attempts while the broker is away."""
+SETTLE_SECONDS: Final = 3.0
+"""Seconds for which the broker must have been back before anything is told: longer than it takes any node to find it.
+
+Joins and leaves have no position: a node that came back after they were sent would never know of them.
+"""
 CLOSE_SECONDS: Final = 2.0
 
 Announce = Callable[[str, bytes], Awaitable[None]]
@@ -60,27 +62,30 @@ class Attendance:
         table: HandlerTable,
         tick: Tick,
         wheel: TimerWheel,
+        ready: Callable[[], bool],
+        mended: Callable[[], int],
         later: Callable[[float, Callable[[], None]], Any] = _later,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         room: Room | None = None,
         grace: int | None = None,
     ) -> None:
-        """`subscribers` says how many a topic has here; `later` calls a function after so many seconds.
+        """`subscribers` says how many a topic has here, `ready` whether the broker answers.
 
-        `grace` bounds the held leaves.
+        `mended` counts, from 0, how often the connection to it was mended. `later` calls a function after so many
+        seconds. `grace` bounds the held leaves.
         """
         self._announce = announce
         self._subscribers = subscribers
         self._table = table
         self._tick = tick
+        self._link_up = ready
+        self._mended = mended
+        self._seen = 0
         self._later = later
-        self._sleep = sleep
         self._room = room or Room()
         self._grace = Grace(wheel, self._end) if grace is None else Grace(wheel, self._end, most=grace)
         self._tasks = Tasks()
         self._topics: dict[str, Gathering] = {}
-        self._stalled: dict[str, Gathering] = {}
-        self._reviving = False
+        self._stalled: list[Gathering] = []
         self._closing = False
         self._closed = False
         self._refusing = False
@@ -145,6 +150,7 @@ class Attendance:
         self._grace.release()
         for gathering in list(self._topics.values()):
             gathering.flush()
+        self._go_on()
         await self._tasks.settle(CLOSE_SECONDS)
         await self._tasks.cancel()
         if self._room.count:
@@ -153,6 +159,7 @@ class Attendance:
         for gathering in self._topics.values():
             gathering.clear()
         self._topics.clear()
+        self._stalled.clear()
         self._closed = True
 
     def _wanted(self, entries: Iterable[tuple[str, ClientInfo]]) -> Iterable[tuple[str, ClientInfo]]:
@@ -226,22 +233,27 @@ class Attendance:
 
     async def _send(self, gathering: Gathering) -> bool:
         """Sends what may be sent, one message after the other, so that their order holds; False without a broker."""
-        while True:
+        while self._settled:
             if gathering.due:
                 gathering.pack()
             if not gathering.messages:
                 return True
             try:
                 await self._announce(gathering.topic, gathering.messages[0].raw)
-            except BrokerError as error:
-                _log.info("joins and leaves on %r wait for the broker: %s", gathering.topic, error)
-                return False
-            except Exception:  # noqa: BLE001 - what one message meets must not hold up the others
-                _log.exception("joins and leaves on %r could not be told", gathering.topic)
-                metrics.DROPPED.labels("attendance").inc(gathering.messages[0].count)
-            else:
                 metrics.ANNOUNCEMENTS.inc()
+            except Exception as error:  # noqa: BLE001 - what one message meets must not hold up the others
+                if isinstance(error, BrokerError) and not error.lasting:
+                    _log.info("joins and leaves on %r wait for the broker: %s", gathering.topic, error)
+                    return False
+                _log.error("joins and leaves on %r cannot be told", gathering.topic, exc_info=error)
+                metrics.DROPPED.labels("attendance").inc(gathering.messages[0].count)
             gathering.sent()
+        return False
+
+    @property
+    def _settled(self) -> bool:
+        """Whether nothing waits for the broker, and its connection was not mended meanwhile."""
+        return self._closing or not (self._stalled or self._mended() != self._seen)
 
     def _rest(self, gathering: Gathering) -> None:
         gathering.busy = False
@@ -251,22 +263,19 @@ class Attendance:
             self._refusing = False
 
     def _stall(self, gathering: Gathering) -> None:
-        self._stalled[gathering.topic] = gathering
-        if not self._reviving:
-            self._reviving = True
-            self._tasks.spawn(self._revive(), "joins and leaves wait for the broker")
+        self._stalled.append(gathering)
+        if len(self._stalled) == 1 and not self._closing:
+            self._seen = self._mended()
+            self._later(SETTLE_SECONDS, self._look_again)
 
-    async def _revive(self) -> None:
-        """Tries one topic again and again; when that succeeds, all others go on."""
-        pause = FIRST_PAUSE
-        while self._stalled:
-            await self._sleep(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
-            topic, gathering = next(iter(self._stalled.items()))
-            if await self._send(gathering):
-                del self._stalled[topic]
-                self._rest(gathering)
-                stalled, self._stalled = self._stalled, {}
-                for each in stalled.values():
-                    self._tasks.spawn(self._work(each), f"joins and leaves of {each.topic}")
-        self._reviving = False
+    def _look_again(self) -> None:
+        if self._link_up() and self._mended() == self._seen:
+            self._go_on()
+        elif self._stalled:
+            self._seen = self._mended()
+            self._later(SETTLE_SECONDS, self._look_again)
+
+    def _go_on(self) -> None:
+        stalled, self._stalled = self._stalled, []
+        for gathering in stalled:
+            self._tasks.spawn(self._work(gathering), f"joins and leaves of {gathering.topic}")

@@ -11,6 +11,7 @@ The tree::
     ├── InvalidToken      a token that cannot be verified, or is for another topic, user or client
     ├── ExpiredToken      a genuine token whose time has passed
     ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
+    ├── LeaseLost         a lease ended while work ran under it, or might have
     ├── BrokerError       the broker cannot be reached, or did not answer in time
     └── StoreError        the database cannot be used: wrong URL, unreachable, not migrated
 
@@ -20,6 +21,8 @@ they reconnect, from 3500 (and 4500-4999) they stop; an unsubscribe from 2500 ma
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -38,7 +41,7 @@ INTERNAL = Code(
     100,
     "internal",
     "internal server error",
-    "The hub or its broker failed; the same command may work later.",
+    "The hub or its broker failed; nothing was published, and the same command may work later.",
     True,
 )
 UNAUTHORIZED = Code(
@@ -80,6 +83,13 @@ UNRECOVERABLE = Code(
     "History no longer reaches back to that position.",
 )
 CONFLICT = Code(113, "conflict", "conflict", "Another call of the same kind is under way.", True)
+OUTCOME_UNKNOWN = Code(
+    300,
+    "outcome_unknown",
+    "outcome unknown",
+    "The broker did not answer: what was published may have been stored. Try again with the same idempotency key.",
+    True,
+)
 
 REPLY_CODES = (
     INTERNAL,
@@ -96,6 +106,7 @@ REPLY_CODES = (
     TOO_MANY_REQUESTS,
     UNRECOVERABLE,
     CONFLICT,
+    OUTCOME_UNKNOWN,
 )
 
 SHUTDOWN = Code(3001, "shutdown", "shutdown", "The node stops; connect again and reach another.")
@@ -290,12 +301,18 @@ class BrokerError(HubError):
     """The broker cannot be reached or did not answer in time.
 
     `unknown` is true when the request may have been carried out all the same: a publish that timed out is then
-    neither done nor failed, and only a retry with the same idempotency key is safe.
+    neither done nor failed, and only a retry with the same idempotency key is safe. `lasting` is true when the broker
+    refuses the request for what it is, so that no retry helps.
     """
 
-    def __init__(self, message: str, *, unknown: bool = False) -> None:
+    def __init__(self, message: str, *, unknown: bool = False, lasting: bool = False) -> None:
         self.unknown = unknown
+        self.lasting = lasting
         super().__init__(message)
+
+
+class LeaseLost(HubError):
+    """A lease ended under the work that needed it, which was cancelled: another node may do it now."""
 
 
 class StoreError(HubError):
@@ -303,6 +320,31 @@ class StoreError(HubError):
 
     The text names the database without its password, what is wrong, and the remedy where there is one.
     """
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Within it is done what may be done again without harm, so that a BrokerError leaves nothing unknown."""
+    try:
+        yield
+    except BrokerError as error:
+        if not error.unknown:
+            raise
+        raise BrokerError(str(error)) from error
+
+
+def broker_refusal(error: BrokerError) -> ReplyError:
+    """What whoever asked is told when the broker failed; what the broker itself said stays in the log.
+
+    300 for what may have been stored; otherwise nothing was: 100 to try again, 107 where that would not help.
+    """
+    if error.unknown:
+        return ReplyError(
+            OUTCOME_UNKNOWN, "outcome unknown: it may have been stored; retry with the same idempotency key"
+        )
+    if error.lasting:
+        return ReplyError(BAD_REQUEST, f"bad request: {error}")
+    return ReplyError(INTERNAL, "the broker is away; nothing was stored, try again later")
 
 
 def close_reason(text: str) -> str:

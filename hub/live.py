@@ -14,6 +14,7 @@ from hub.congestion import Waiting, waiting_room
 from hub.handlers import TopicRule
 from hub.model import Position, Publication, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit, Wire
+from hub.positions import Visit
 from hub.protocol.deltas import Deltas
 from hub.recovery import Recovered
 from hub.tags import TagFilter
@@ -110,6 +111,7 @@ class LiveTopic:
         "overflow",
         "rule",
         "users",
+        "visit",
     )
 
     def __init__(self, name: str, rule: TopicRule, tick: Tick, deltas: Deltas | None = None) -> None:
@@ -127,6 +129,7 @@ class LiveTopic:
         self.opened = False
         self.mending = False
         self.mend_again = False
+        self.visit: Visit | None = None
         self.buffers: list[list[Publication]] = []
         """What is delivered is copied here for subscribers whose history is being read."""
         self._pending: list[Publication] = []
@@ -139,6 +142,11 @@ class LiveTopic:
     def position(self) -> Position:
         """Where every subscriber here stands."""
         return Position(self.offset, self.epoch)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has a position, and that is known for sure."""
+        return self.opened and self.held is None and self.rule.options.history is not None
 
     def add(self, subscription: Subscription) -> None:
         """Lets a subscriber have what is accepted from now on, and nothing that waits from before."""
@@ -212,6 +220,11 @@ class LiveTopic:
         """Holds back what arrives from now on, until the next release."""
         if self.held is None:
             self.held = deque()
+
+    def holds(self, publications: list[Publication]) -> bool:
+        """Whether all of them have arrived and are held back."""
+        held = {(publication.offset, publication.epoch) for publication in self.held or ()}
+        return all((publication.offset, publication.epoch) in held for publication in publications)
 
     def catch_up(self, publications: list[Publication]) -> bool:
         """Takes publications that history gave while the rest is held back."""

@@ -63,6 +63,10 @@ HANDLER_ERRORS = Counter(
     registry=REGISTRY,
 )
 BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
+LEASES = Gauge("hub_leases", "Leases of once-per-cluster work that this node holds.", registry=REGISTRY)
+LEASES_LOST = Counter(
+    "hub_leases_lost", "Leases that ended while work ran under them, which was cancelled.", registry=REGISTRY
+)
 REQUESTS = Counter(
     "hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY
 )
@@ -71,6 +75,20 @@ PUBLISH_SECONDS = Histogram(
     "Time from a publish command to the broker's acknowledgement.",
     registry=REGISTRY,
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+PUBLISH_WAITING = Gauge(
+    "hub_publish_waiting", "Publications that wait in this node for the broker.", registry=REGISTRY
+)
+PUBLISH_OVERFLOWS = Counter(
+    "hub_publish_overflows",
+    "Publications refused because as many as may waited for the broker already.",
+    registry=REGISTRY,
+)
+PUBLISH_FAILURES = Counter(
+    "hub_publish_failures",
+    "Publications that the broker did not take, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
 )
 BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["version"], registry=REGISTRY)
 

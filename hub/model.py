@@ -182,3 +182,8 @@ class TopicOptions:
     filter: bool = False
     max_bytes: int = 65_536
     schema: Mapping[str, Any] | None = None
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether who comes back gets what was missed."""
+        return self.history is not None and self.recovery != "off"

@@ -14,7 +14,7 @@ from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
-from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError
+from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError, repeatable
 from hub.handlers import TopicRule
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
@@ -22,9 +22,6 @@ from hub.router import Router
 from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
-
-PRESENCE_BEAT = 20.0
-"""Seconds between renewals of presence leases; a lease lasts three times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +196,18 @@ class Node:
         if not self.may(identity, action, topic):
             raise ReplyError(PERMISSION_DENIED)
 
-    async def keep_presence(self) -> None:
-        """Renews the presence leases of all sessions of this node. Raises BrokerError."""
+    def present(self) -> dict[str, list[ClientInfo]]:
+        """All clients of this node that are present, by topic."""
         entries: dict[str, list[ClientInfo]] = {}
         for member in self.sessions:
             for topic, info in member.presences():
                 entries.setdefault(topic, []).append(info)
-        if entries:
-            await self.presence.keep(entries)
+        return entries
 
     async def order(self, order: Order) -> None:
         """Sends an order to every node, this one included. Raises BrokerError."""
-        await self.cluster.tell(ORDER, msgspec.json.encode(order))
+        with repeatable():
+            await self.cluster.tell(ORDER, msgspec.json.encode(order))
 
     async def _obey(self, message: bytes) -> bytes:
         """Carries out an order on the sessions of this node."""

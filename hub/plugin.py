@@ -37,6 +37,10 @@ start, stop    (ctx)                                None
 A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
 Any other exception is logged and answered with error 100; it never touches another client.
 
+A publisher that was told that the broker is away (100), or that nobody knows whether it was stored (300), publishes
+again: a publish handler then runs again for what is one publication to its publisher. One that stores something must
+recognise it, by `pub.key` or by a nonce in the payload, and return the publication with a `key` that follows from it.
+
 A plugin's own refusals have numbers from 400 to 1999. Over HTTP those from 1400 to 1499 become the status 400 to 499
 (1404 is a 404), the others 422.
 """
@@ -56,12 +60,14 @@ from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
     NOT_AVAILABLE,
+    OUTCOME_UNKNOWN,
     PERMISSION_DENIED,
     TOO_MANY_REQUESTS,
     UNAUTHORIZED,
     UNKNOWN_TOPIC,
     Disconnect,
     HubError,
+    LeaseLost,
     ReplyError,
     TopicError,
 )
@@ -75,6 +81,7 @@ __all__ = [
     "CONFLICT",
     "NAMING_CONVENTION",
     "NOT_AVAILABLE",
+    "OUTCOME_UNKNOWN",
     "PERMISSION_DENIED",
     "TOO_MANY_REQUESTS",
     "UNAUTHORIZED",
@@ -87,6 +94,8 @@ __all__ = [
     "HistoryPage",
     "HubError",
     "Identity",
+    "Lease",
+    "LeaseLost",
     "NodeStats",
     "Position",
     "PresenceStats",
@@ -133,6 +142,18 @@ class NodeStats:
     """HTTP requests answered and sockets opened."""
     publications: int
     deliveries: int
+
+
+class Lease(Protocol):
+    """A lease that this node holds; see Context.lease."""
+
+    @property
+    def number(self) -> int:
+        """Greater than the number of every holder before, so that what is written to can refuse a former one."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this node holds it at this moment, by its own clock; a process that was paused finds out by this."""
 
 
 class Services(Protocol):
@@ -188,6 +209,12 @@ class Services(Protocol):
     def database(self) -> AbstractAsyncContextManager[Any]:
         """See Context.database."""
 
+    def lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease]:
+        """See Context.lease."""
+
+    def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """See Context.try_lease."""
+
     def node(self) -> NodeStats:
         """See Context.node."""
 
@@ -235,7 +262,8 @@ class Context(Generic[SettingsT]):
 
         Returns the position, None where the topic keeps no history. On a topic that no pattern declares nobody can be
         subscribed; the publication then goes nowhere, and the log says so once. Raises TopicError for an impossible
-        name and ReplyError 100 (temporary) when the broker is away.
+        name, ReplyError 100 (temporary) when the broker is away and nothing was stored, and 300 (temporary) when it
+        may have been stored: publish it again with the same idempotency key.
         """
         return await self.services.publish(topic, data, tags=tags, idempotency_key=idempotency_key, info=info)
 
@@ -294,6 +322,41 @@ class Context(Generic[SettingsT]):
     def database(self) -> AbstractAsyncContextManager[Any]:
         """A database session of SQLModel's async kind: `async with ctx.database() as db`; commit it yourself."""
         return self.services.database()
+
+    def lease(self, name: str) -> AbstractAsyncContextManager[Lease]:
+        """Waits until this node holds a lease of the plugin, for work that one node of the cluster does at a time.
+
+        In a task of the plugin's own, such as one that its start handler begins and its stop handler cancels::
+
+            async def follow(ctx):
+                while True:
+                    try:
+                        async with ctx.lease("feed"):
+                            await read_the_feed(ctx)
+                    except LeaseLost:
+                        ctx.log.info("another node reads the feed now")
+
+        The lease is renewed as long as the body runs, and given back at its end, whereupon another node has it within
+        two seconds. When the holder dies, another has it about ten seconds later. When the holder cannot renew it,
+        because the broker is away or has forgotten it, the body is cancelled before the lease ends for the others, and
+        `LeaseLost` is raised in place of the CancelledError; the same happens at once when the node begins to stop.
+        What cancels the task for another reason cancels it as ever, and the five seconds of a handler hold here too.
+
+        No two nodes are in the body at a time, with these exceptions: one that does not let itself be cancelled within
+        a second, a process that was paused and goes on before it has looked at `held`, a broker in two halves that both
+        answer, a broker whose clock jumps ahead. Where even that must do no harm, hand `number` to what is written to.
+        A broker that is new, was emptied or failed over grants nothing for the first ten seconds. Raises ValueError for
+        a name that has not 1 to 100 characters.
+        """
+        return self.services.lease(self.plugin, name)
+
+    def try_lease(self, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """The same without waiting: `async with ctx.try_lease("feed") as lease`, where `lease` may be None.
+
+        The body runs in any case. None means that another node has it, or another task of this one, or that the broker
+        does not answer.
+        """
+        return self.services.try_lease(self.plugin, name)
 
     def node(self) -> NodeStats:
         """What this node counts."""

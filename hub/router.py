@@ -23,15 +23,19 @@ from hub.live import LiveTopic, Subscription
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
 from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
+from hub.positions import COMPARE_SECONDS, Comparison
 from hub.protocol.deltas import Deltas
 from hub.recovery import Recovered
 from hub.schemas import PayloadSchema
+from hub.sender import Sender
 from hub.shared_read import SharedReads
 from hub.tasks import Tasks
 from hub.topics import check_topic
+from hub.wheel import TimerWheel
 
 _log = logging.getLogger("hub.router")
 _CATCH_UP_SECONDS = 3.0
+_UNDER_WAY_SECONDS = 0.5
 _UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
 
 
@@ -68,6 +72,7 @@ class Router:
         self._topics: dict[str, LiveTopic] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
+        self.sender = Sender(tasks)
         self._deltas = Deltas()
         self._schemas = {
             rule.options.pattern: PayloadSchema(rule.options.schema)
@@ -78,6 +83,17 @@ class Router:
     def attach(self, bridge: Bridge) -> None:
         """Sets the way to the broker, once, before anything else is called."""
         self.bridge = bridge
+        self.sender.attach(bridge.publish, own_keys=bridge.broker.shared)
+
+    def compare(self, wheel: TimerWheel, *, every: float = COMPARE_SECONDS) -> None:
+        """Begins to compare the positions of topics with the broker's, each about every so many seconds."""
+        Comparison(
+            lambda: self._topics,
+            self.bridge.positions,
+            lambda topic: self.gap(topic, "its position is not the broker's"),
+            lambda work: self._tasks.spawn(work, "compare positions"),
+            every=every,
+        ).start(wheel)
 
     # Up
 
@@ -97,8 +113,9 @@ class Router:
     ) -> Published:
         """The one door: checks name, size and schema, runs the publish handlers, hands it to the broker.
 
-        `trusted` (a plugin's own publish) runs no handlers and may name a topic that no pattern declares. Raises
-        TopicError, ReplyError and BrokerError.
+        Handlers run once, before anything waits: while the broker is away the publication waits for the topic's
+        `publish_wait`. `trusted` (a plugin's own publish) runs no handlers and may name a topic that no pattern
+        declares. Raises TopicError, ReplyError and BrokerError.
         """
         found = self.table.find(check_topic(topic))
         if found is None and not trusted:
@@ -116,7 +133,7 @@ class Router:
             version_epoch=version_epoch,
         )
         started = monotonic()
-        result = await self.bridge.publish(outgoing)
+        result = await self.sender.send(outgoing, rule.options.publish_wait)
         metrics.PUBLISH_SECONDS.observe(monotonic() - started)
         metrics.PUBLICATIONS.inc()
         return Published(publication, result.position, result.suppressed)
@@ -182,7 +199,7 @@ class Router:
         live = self._enter(subscription.topic, rule)
         try:
             await self._opened(live)
-            if since is None or rule.options.history is None:
+            if since is None or rule.options.history is None or rule.options.recovery == "off":
                 outcome = Recovered(False, live.position, [])
             elif latest:
                 outcome = await self._latest(live)
@@ -322,15 +339,26 @@ class Router:
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
                 continue
+            if live.rule.options.recovery == "off":
+                await self._arrived(live, page)
             if self._fill(live, page) and not live.mend_again:
                 break
             live.hold()
         live.mending = False
 
+    @staticmethod
+    async def _arrived(live: LiveTopic, page: HistoryPage) -> None:
+        """Gives what is under way time to come, where history does not stand in for what does not."""
+        deadline = monotonic() + _UNDER_WAY_SECONDS
+        # Polled, for the reason given above.
+        while not live.holds(page.publications) and monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
     def _fill(self, live: LiveTopic, page: HistoryPage) -> bool:
         """Brings the topic to a page's top, from history or by telling everybody; False when a new gap shows."""
         filled = recovery.merge(live.position, page, (), page.position, self._recovery_limit)
-        if filled.recovered:
+        told = live.rule.options.recovery == "off" and not live.holds(filled.publications)
+        if filled.recovered and not told:
             metrics.GAPS.labels("filled").inc()
             return live.catch_up(filled.publications) and live.release(live.position)
         metrics.GAPS.labels("told").inc()

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from hub import metrics
-from hub.errors import INTERNAL, NOT_AVAILABLE, BrokerError, ReplyError
+from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
 from hub.handlers import Call
+from hub.leases.keeper import Leases
 from hub.model import ClientInfo, HistoryPage, HistoryQuery, Identity, Position, PresenceStats, Publication
 from hub.node import Node, Order
-from hub.plugin import NodeStats
-from hub.protocol.http import broker_message
+from hub.plugin import Lease, NodeStats
 from hub.protocol.json_codec import encode
 from hub.store.engine import Database
 
@@ -20,9 +20,10 @@ from hub.store.engine import Database
 class NodeServices:
     """A plugin's services on a running node; see `hub.plugin.Context` for what each promises."""
 
-    def __init__(self, node: Node, database: Database) -> None:
+    def __init__(self, node: Node, database: Database, leases: Leases) -> None:
         self._node = node
         self._database = database
+        self._leases = leases
 
     async def publish(
         self,
@@ -74,13 +75,13 @@ class NodeServices:
     async def presence(self, topic: str) -> Mapping[str, ClientInfo]:
         """Who is subscribed."""
         self._demand_presence(topic)
-        with _broker_told():
+        with _broker_told(), repeatable():
             return await self._node.presence.get(topic)
 
     async def presence_stats(self, topic: str) -> PresenceStats:
         """How many are subscribed."""
         self._demand_presence(topic)
-        with _broker_told():
+        with _broker_told(), repeatable():
             return await self._node.presence.stats(topic)
 
     def _demand_presence(self, topic: str) -> None:
@@ -119,6 +120,14 @@ class NodeServices:
         """A database session."""
         return self._database.session()
 
+    def lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease]:
+        """Holds a plugin's lease."""
+        return self._leases.hold(_lease_name(plugin, name))
+
+    def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Holds it if it is free."""
+        return self._leases.try_hold(_lease_name(plugin, name))
+
     def node(self) -> NodeStats:
         """This node's counts."""
         node = self._node
@@ -139,10 +148,17 @@ class NodeServices:
         return self._node.clock()
 
 
+def _lease_name(plugin: str, name: str) -> str:
+    """No two plugins share one: the names of plugins have no colon."""
+    if not 0 < len(name) <= 100:
+        raise ValueError("the name of a lease has 1 to 100 characters")
+    return f"plugin:{plugin}:{name}"
+
+
 @contextmanager
 def _broker_told() -> Iterator[None]:
-    """Tells plugins of a broker's failure as they know failures: ReplyError 100, temporary."""
+    """Tells plugins of a broker's failure as they know failures: ReplyError 100, or 300 for what may be stored."""
     try:
         yield
     except BrokerError as error:
-        raise ReplyError(INTERNAL, broker_message(error), temporary=True) from error
+        raise broker_refusal(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 pytest_plugins = [
     "tests.services.missing",
     "tests.services.redis",
+    "tests.services.redis_cluster",
     "tests.services.redis_sentinel",
     "tests.services.nats",
     "tests.services.postgres",

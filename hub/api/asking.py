@@ -12,7 +12,7 @@ import msgspec
 
 from hub.api.desk import Desk, demand
 from hub.auth.api_keys import ApiKey
-from hub.errors import NOT_AVAILABLE, UNRECOVERABLE, ReplyError
+from hub.errors import NOT_AVAILABLE, UNRECOVERABLE, ReplyError, repeatable
 from hub.model import HistoryQuery, Position
 from hub.protocol import server_api as wire
 from hub.protocol.commands import HistoryResult, PresenceResult, PresenceStatsResult
@@ -22,13 +22,16 @@ from hub.protocol.json_codec import encode, wire_info, wire_publications
 async def presence(desk: Desk, key: ApiKey, request: wire.OneTopic) -> PresenceResult:
     """Who is subscribed, by client id."""
     topic = _with_presence(desk, key, request, "presence")
-    infos = await desk.node.presence.get(topic)
+    with repeatable():
+        infos = await desk.node.presence.get(topic)
     return PresenceResult({client: wire_info(info) for client, info in infos.items()})
 
 
 async def presence_stats(desk: Desk, key: ApiKey, request: wire.OneTopic) -> PresenceStatsResult:
     """How many are subscribed."""
-    stats = await desk.node.presence.stats(_with_presence(desk, key, request, "presence_stats"))
+    topic = _with_presence(desk, key, request, "presence_stats")
+    with repeatable():
+        stats = await desk.node.presence.stats(topic)
     return PresenceStatsResult(stats.clients, stats.users)
 
 

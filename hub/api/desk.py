@@ -21,10 +21,10 @@ from hub.errors import (
     HubError,
     ReplyError,
     TopicError,
+    broker_refusal,
 )
 from hub.model import TopicOptions
 from hub.node import Node
-from hub.protocol.http import broker_message
 
 _log = logging.getLogger("hub.api")
 AT_ONCE: Final = 64
@@ -67,7 +67,7 @@ def _as_reply(error: HubError) -> ReplyError:
         return ReplyError(BAD_REQUEST, f"bad request: {error}")
     if isinstance(error, BrokerError):
         _log.warning("a call of the API failed at the broker: %s", error)
-        return ReplyError(INTERNAL, f"{INTERNAL.message}: {broker_message(error)}")
+        return broker_refusal(error)
     if isinstance(error, Disconnect):
         return ReplyError(PERMISSION_DENIED, error.reason)
     _log.error("a call of the API failed", exc_info=error)

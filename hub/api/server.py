@@ -22,12 +22,22 @@ from hub.api.body import BodyRefused, read_body
 from hub.api.desk import Desk, told
 from hub.api.methods import METHODS, Method
 from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
-from hub.errors import HubError
+from hub.errors import OUTCOME_UNKNOWN, HubError
 from hub.node import Node
 from hub.protocol.http import NO_STORE
 from hub.protocol.json_codec import encode
 
-_TRANSPORT_STATUSES: Final = {100: 500, 101: 401, 102: 404, 103: 403, 104: 404, 111: 429, 112: 416, 113: 409}
+_TRANSPORT_STATUSES: Final = {
+    100: 500,
+    101: 401,
+    102: 404,
+    103: 403,
+    104: 404,
+    111: 429,
+    112: 416,
+    113: 409,
+    OUTCOME_UNKNOWN.number: 504,
+}
 _PLAIN: Final = frozenset({"batch"})
 """Methods whose result is the whole answer."""
 

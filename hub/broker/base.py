@@ -17,13 +17,15 @@ Promises, each proven by the contract suite on every implementation:
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from broadcaster import BroadcastBackend
 
+from hub.errors import BrokerError
 from hub.model import HistoryOptions, HistoryPage, HistoryQuery, Position, Publication
 
 INTERNAL_PREFIX = "\x1f"
@@ -135,3 +137,14 @@ class Broker(BroadcastBackend, ABC):
     async def position(self, topic: str) -> Position:
         """The top position alone."""
         return (await self.history(topic, HistoryQuery())).position
+
+    async def positions(self, topics: Sequence[str]) -> dict[str, Position]:
+        """The top positions of several topics, read together; a topic whose own cannot be read is left out.
+
+        May raise BrokerError when none can.
+        """
+        found = await asyncio.gather(*map(self.position, topics), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException) and not isinstance(each, BrokerError):
+                raise each
+        return {topic: each for topic, each in zip(topics, found, strict=True) if isinstance(each, Position)}

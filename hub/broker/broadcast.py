@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from broadcaster import Broadcast
@@ -18,7 +18,7 @@ from broadcaster import Broadcast
 from hub.broker.base import INTERNAL_PREFIX, Broker, Delivery, Gap, Outgoing, PublishResult, Receiver
 from hub.broker.probe import Probe
 from hub.broker.pump import Pump
-from hub.errors import BrokerError
+from hub.errors import BrokerError, repeatable
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
 
 logger = logging.getLogger(__name__)
@@ -164,15 +164,23 @@ class Bridge:
 
     async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
         """As the broker's. Raises BrokerError."""
-        return await self.broker.history(topic, query)
+        with repeatable():
+            return await self.broker.history(topic, query)
 
     async def position(self, topic: str) -> Position:
         """As the broker's. Raises BrokerError."""
-        return await self.broker.position(topic)
+        with repeatable():
+            return await self.broker.position(topic)
+
+    async def positions(self, topics: Sequence[str]) -> dict[str, Position]:
+        """As the broker's. Raises BrokerError."""
+        with repeatable():
+            return await self.broker.positions(topics)
 
     async def remove_history(self, topic: str) -> None:
         """As the broker's. Raises BrokerError."""
-        await self.broker.remove_history(topic)
+        with repeatable():
+            await self.broker.remove_history(topic)
 
     def _take(self, topic: str, delivery: Delivery) -> None:
         try:

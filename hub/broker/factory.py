@@ -54,6 +54,8 @@ _MAKERS: Final[Mapping[str, Callable[[Sequence[str], str, Inbox | None], Broker]
         "rediss": _redis,
         "redis+sentinel": _redis,
         "rediss+sentinel": _redis,
+        "redis+cluster": _redis,
+        "rediss+cluster": _redis,
         "nats": _nats,
         "tls": _nats,
         "postgresql": _postgres,

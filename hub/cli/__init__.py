@@ -1,7 +1,7 @@
 """The command `hub`: parses and prints, and decides nothing that the parts below could decide.
 
 Standard output is data, standard error is talk. Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 the configuration is
-invalid, 4 the server cannot be reached, 130 interrupted.
+invalid, 4 the server cannot be reached, 5 the outcome is unknown, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -16,12 +16,17 @@ FAILED: Final = 1
 USAGE: Final = 2
 INVALID: Final = 3
 UNREACHABLE: Final = 4
+UNKNOWN: Final = 5
 INTERRUPTED: Final = 130
 DEBUG: Final = "HUB_DEBUG"
 
 
 class UnreachableError(HubError):
     """No hub answers at the given URL."""
+
+
+class UnknownOutcomeError(HubError):
+    """What was asked for may have been done, or not."""
 
 
 def outcome(work: Callable[[], Any]) -> int:
@@ -60,6 +65,9 @@ def _told_of_the_hub(error: HubError) -> int:
     if isinstance(error, UnreachableError):
         fail(str(error))
         return UNREACHABLE
+    if isinstance(error, UnknownOutcomeError):
+        fail(str(error))
+        return UNKNOWN
     code = " (E301)" if isinstance(error, StoreError) else " (E210)" if isinstance(error, BrokerError) else ""
     fail(f"{error}{'.' if code else ''}{code}")
     return FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from pathlib import Path
 
 import click
@@ -10,7 +11,8 @@ import click
 from hub.cli.configuration import api_key_option, debug_option, json_option, token_option, url_option
 from hub.cli.talk import say
 
-SECONDS = 30.0
+SECONDS = 70.0
+"""Longer than a topic may let a publication wait for the broker, so that the hub's own answer is heard."""
 
 
 @click.command("publish", epilog='Example: hub publish lobby \'{"text": "hi"}\'')
@@ -35,23 +37,27 @@ def command(
     """Publish on a topic of a running hub.
 
     DATA is JSON, or else published as text. `-` reads it from standard input, `@file` from a file. Prints the
-    publication's position on a topic with history.
+    publication's position on a topic with history. Ends with 5 when it may have been published or not: the same
+    --idempotency-key, which is then told, makes it safe to try again.
     """
     import httpx2
 
     from hub.cli import remote
 
     base = remote.check_url(url)
-    sent = remote.headers(api_key, token)
-    if idempotency_key is not None:
-        sent["Idempotency-Key"] = idempotency_key
+    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
+    sent = {**remote.headers(api_key, token), "Idempotency-Key": key}
     where = remote.topic_url(base, "api/topics", topic)
     body = _body(data)
     try:
         with httpx2.Client(**remote.options(base, SECONDS)) as client:
             response = client.post(where, content=body, headers=sent)
-    except httpx2.TransportError as error:
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
         raise remote.unreachable(base, error) from error
+    except httpx2.TransportError as error:
+        raise remote.unknown(f"{base} did not answer ({str(error) or type(error).__name__})", key) from error
+    if response.status_code == 504:
+        raise remote.unknown("the hub does not know what became of it", key)
     if response.status_code != 200:
         raise remote.refused(response)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import click
 import httpx2
 
-from hub.cli.outcome import UnreachableError
+from hub.cli.outcome import UnknownOutcomeError, UnreachableError
 from hub.errors import HubError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -51,6 +52,13 @@ def unreachable(url: str, error: httpx2.TransportError) -> UnreachableError:
     reason = str(error) or type(error).__name__
     return UnreachableError(
         f"no hub answers at {url}: {reason}. Is it running? --url or HUB_URL names another, `hub dev` starts one."
+    )
+
+
+def unknown(reason: str, key: str) -> UnknownOutcomeError:
+    """The error that says how to find out whether something was published."""
+    return UnknownOutcomeError(
+        f"{reason}: it may have been published, or not. Publish it again with --idempotency-key {shlex.quote(key)}"
     )
 
 

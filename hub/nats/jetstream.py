@@ -11,12 +11,14 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from nats.aio.msg import Msg
 
 from hub.errors import BrokerError
 from hub.nats.link import Headers, Link
 
 _NOT_FOUND: Final = (404, 10037, 10059)
 _WRONG_SEQUENCE: Final = (10071, 10164)
+_CROWDED: Final = (10176, 10210)
 _CHUNK: Final = 500
 """Messages read by one request; each of its answers comes by itself."""
 LAST: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -26,31 +28,41 @@ class Conflict(Exception):  # no error: another node was faster
     """A message was not stored because its subject has another last message than expected."""
 
 
+class Crowded(BrokerError):
+    """Messages were not stored because NATS has too many batches under way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A message of the stream."""
+    """A message of the stream; `stamp` is the time at which it was stored, as NATS writes it."""
 
     subject: str
     sequence: int
     data: bytes
+    stamp: str = ""
+
+    @property
+    def time(self) -> int:
+        """Milliseconds since 1970 by the clock of NATS at which it was stored."""
+        return int(_seconds(self.stamp) * 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """A message to be stored if the last one of its subject has the sequence `last` (0: there is none).
 
-    It is deleted after `ttl` seconds, 1 or more.
+    It is deleted after `ttl` seconds, 1 or more; None keeps it.
     """
 
     subject: str
     data: bytes
-    ttl: int
+    ttl: int | None
     last: int | None = None
 
     @property
     def headers(self) -> Headers:
         """What tells the stream so."""
-        headers = {"Nats-TTL": f"{max(1, self.ttl)}s"}
+        headers = {"Nats-TTL": f"{max(1, self.ttl)}s"} if self.ttl is not None else {}
         if self.last is not None:
             headers[LAST] = str(self.last)
         return headers
@@ -70,6 +82,8 @@ class JetStream:
         self._settings = {"subjects": list(subjects), **settings}
         self._made = {"storage": storage, "num_replicas": replicas}
         self._ahead = 0.0
+        self.created = 0
+        """Milliseconds since 1970, by the clock of NATS, when the stream was made."""
 
     @property
     def now(self) -> int:
@@ -95,13 +109,15 @@ class JetStream:
             config = await self._settle(link, "CREATE", {**needed, **self._made})
         elif any(config.get(name) != value for name, value in needed.items()):
             config = await self._settle(link, "UPDATE", {**config, **needed})
+        else:
+            self.created = _created(info)
         if not (config.get("allow_atomic") and config.get("allow_msg_ttl")):
             raise BrokerError("NATS 2.12 or later is needed, with the stream at its API level")
 
     async def write(self, writes: Sequence[Write]) -> int:
         """Stores messages, all or none, in this order; returns the sequence of the last one.
 
-        Raises Conflict when what one of them expects does not hold, and BrokerError.
+        Raises Conflict when what one of them expects does not hold, Crowded, and BrokerError.
         """
         link = self._connected()
         batch: Headers = {}
@@ -120,6 +136,8 @@ class JetStream:
             return int(answer["seq"])
         if error.get("err_code") in _WRONG_SEQUENCE:
             raise Conflict(error.get("description"))
+        if error.get("err_code") in _CROWDED:
+            raise Crowded(f"NATS has too many batches under way: {error.get('description')}")
         raise BrokerError(f"NATS did not store a publication: {error.get('description')}")
 
     async def last(self, subject: str) -> Stored | None:
@@ -129,7 +147,8 @@ class JetStream:
         message = answer.get("message")
         if message is None:
             return None
-        return Stored(subject, message["seq"], base64.b64decode(message.get("data", "")))
+        data = base64.b64decode(message.get("data", ""))
+        return Stored(subject, message["seq"], data, message.get("time", ""))
 
     async def read(self, subject: str, start: int, stop: int) -> list[Stored]:
         """All messages of a subject from one sequence to another, both included; may lag behind the leader."""
@@ -138,19 +157,25 @@ class JetStream:
             wanted = {"next_by_subj": subject, "seq": start, "batch": _CHUNK}
             request = msgspec.json.encode(wanted)
             messages = await self._connected().collect(f"$JS.API.DIRECT.GET.{self._stream}", request)
-            for message in messages:
-                headers = message.headers or {}
-                found.append(Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data))
+            found += [_stored(message) for message in messages]
             if not messages or (messages[-1].headers or {}).get("Nats-Num-Pending", "0") == "0":
                 break
             start = found[-1].sequence + 1
         return [each for each in found if each.sequence <= stop]
 
-    async def count(self, subject: str) -> int:
-        """How many messages there are of a subject, which may hold wildcards. Raises BrokerError."""
-        request = msgspec.json.encode({"next_by_subj": subject, "seq": 1, "batch": 1})
-        found = await self._connected().collect(f"$JS.API.DIRECT.GET.{self._stream}", request)
-        return 1 + int((found[0].headers or {}).get("Nats-Num-Pending", 0)) if found else 0
+    async def lasts(self, filters: Sequence[str]) -> list[Stored]:
+        """The last message of each subject that one of the filters fits, all of one moment; may lag behind the leader.
+
+        At most 1024 filters. Raises TooMany when more than 1024 subjects fit, and BrokerError.
+        """
+        request = msgspec.json.encode({"multi_last": filters})
+        messages = await self._connected().collect(f"$JS.API.DIRECT.GET.{self._stream}", request)
+        return [_stored(message) for message in messages]
+
+    async def time(self) -> int:
+        """Milliseconds since 1970 by the clock of NATS, asked now. Raises BrokerError."""
+        info = await self._call(self._connected(), f"STREAM.INFO.{self._stream}")
+        return int(_seconds(info.get("ts")) * 1000) if info.get("ts") else self.now
 
     async def purge(self, subject: str, before: int) -> None:
         """Deletes the messages of a subject whose sequence is below `before`. Raises BrokerError."""
@@ -167,6 +192,7 @@ class JetStream:
         found = answer.get("config")
         if not isinstance(found, dict):
             raise BrokerError(f"NATS does not give the stream {self._stream}: {answer.get('error')}")
+        self.created = _created(answer)
         return found
 
     async def _call(self, link: Link, call: str, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -179,11 +205,21 @@ class JetStream:
         return answer
 
 
+def _stored(message: Msg) -> Stored:
+    headers = message.headers or {}
+    stamp = headers.get("Nats-Time-Stamp", "")
+    return Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data, stamp)
+
+
 def _decode(answer: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(answer, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise BrokerError(f"NATS answered what cannot be read: {error}", unknown=True) from None
+
+
+def _created(info: dict[str, Any]) -> int:
+    return int(_seconds(info["created"]) * 1000)
 
 
 def _seconds(stamp: Any) -> float:

@@ -23,6 +23,11 @@ CLOSE_SECONDS: Final = 1.0
 HEADROOM: Final = 4096
 """Bytes of a message left for its headers."""
 _NO_RESPONDERS: Final = "503"
+_TOO_MANY: Final = "413"
+
+
+class TooMany(BrokerError):
+    """More was asked for at once than NATS gives in one answer."""
 
 
 class Link:
@@ -120,7 +125,7 @@ class Link:
         return found.data
 
     async def collect(self, subject: str, message: bytes) -> list[Msg]:
-        """All answers up to the one that says that there are no more. Raises BrokerError."""
+        """All answers up to the one that says that there are no more. Raises TooMany and BrokerError."""
         answers: asyncio.Queue[Msg | None] = asyncio.Queue()
         token = self._register(answers)
         found: list[Msg] = []
@@ -135,6 +140,8 @@ class Link:
             del self._answers[token]
         if answer is None:
             raise BrokerError("the connection to NATS was lost")
+        if _status(answer) == _TOO_MANY:
+            raise TooMany("NATS has more to say than one answer may hold")
         if _status(answer) not in {"204", "404"}:
             raise BrokerError(f"NATS refused to read: {(answer.headers or {}).get('Description', '')}")
         return found

@@ -61,24 +61,20 @@ class Presence(ABC):
         """Counts, without reading every client: in the same time on a topic of ten and of 100,000."""
 
     @abstractmethod
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Renews the leases of all this node's clients, by topic, in as few round trips as possible."""
-
     async def renew(self) -> Lease:
         """Renews this node's lease for `LEASE_SECONDS`, by the store's clock, in one round trip however many clients.
 
         After TAKEN or LOST the node has a new lease, and must `restore` its clients.
         """
-        return Lease.KEPT
 
+    @abstractmethod
     async def restore(self, entries: Mapping[str, list[ClientInfo]]) -> list[Entry]:
         """Enters clients of this node again, by topic, in as few round trips as possible; returns those that had gone.
 
         Entries that are there already under this node's present or former lease are taken over.
         """
-        await self.keep(entries)
-        return []
 
+    @abstractmethod
     async def sweep(self, limit: int) -> list[Entry]:
         """Takes clients of nodes whose lease has ended out, at most about `limit`, and returns them.
 
@@ -86,4 +82,3 @@ class Presence(ABC):
         calls it must have renewed its own lease without failure for as long as a lease lasts: after an outage of the
         store all leases have ended, though their nodes live.
         """
-        return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -11,9 +10,6 @@ from hub.errors import HubError
 from hub.presence.base import LEASE_SECONDS, Presence
 from hub.presence.memory import MemoryPresence
 
-SCHEMES = ("memory", "redis", "rediss", "postgresql", "postgres", "nats", "tls")
-"""The schemes of URLs that name a presence store."""
-
 
 def make_presence(
     url: str,
@@ -21,52 +17,53 @@ def make_presence(
     prefix: str,
     node: str,
     lease: float = LEASE_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Presence:
     """The presence store that belongs to a broker's URL, for the clients of one node, whose lease lasts `lease` s.
 
-    `prefix` begins every key on a shared server; `clock` is that of a store in memory. Raises HubError when the scheme
-    is unknown, the URL wrong, or a package that the store needs is not installed.
+    `prefix` begins every key on a shared server. Raises HubError when the scheme is unknown, the URL wrong, or a
+    package that the store needs is not installed.
     """
     scheme = url.partition(":")[0]
-    if scheme not in SCHEMES:
-        raise HubError(
-            f"the URL of presence must begin with one of {', '.join(f'{each}://' for each in SCHEMES)}"
-        )
     if scheme == "memory":
-        return MemoryPresence(lease, clock)
+        return MemoryPresence()
+    if scheme not in _MAKERS:
+        known = ", ".join(f"{each}://" for each in ("memory", *_MAKERS))
+        raise HubError(f"the URL of presence must begin with one of {known}")
     make, extra = _MAKERS[scheme]
     try:
         return make(url, prefix, node, lease)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package in {"redis", "asyncpg", "nats"}:
+        if package in {"redis", "hiredis", "asyncpg", "nats"}:
             raise HubError(f"package {package} is missing: pip install 'topichub[{extra}]'") from None
         raise
 
 
 def _redis(url: str, prefix: str, node: str, lease: float) -> Presence:
-    from hub.presence.redis import RedisPresence  # noqa: PLC0415  # its package is an extra
+    from hub.presence.redis.store import RedisPresence  # noqa: PLC0415  # its package is an extra
 
     return RedisPresence(url, prefix=prefix, node=node, lease=lease)
 
 
 def _postgres(url: str, prefix: str, node: str, lease: float) -> Presence:
-    from hub.presence.postgres import PostgresPresence  # noqa: PLC0415  # its package is an extra
+    from hub.presence.postgres.store import PostgresPresence  # noqa: PLC0415  # its package is an extra
 
     return PostgresPresence(url, prefix=prefix, node=node, lease=lease)
 
 
 def _nats(url: str, prefix: str, node: str, lease: float) -> Presence:
-    from hub.presence.nats import NatsPresence  # noqa: PLC0415  # its package is an extra
+    from hub.presence.nats.store import NatsPresence  # noqa: PLC0415  # its package is an extra
 
     return NatsPresence(url, prefix=prefix, node=node, lease=lease)
 
 
 _MAKERS: Final[Mapping[str, tuple[Callable[[str, str, str, float], Presence], str]]] = MappingProxyType(
     {
-        "redis": (_redis, "redis"),
-        "rediss": (_redis, "redis"),
+        **{
+            f"redis{tls}{form}": (_redis, "redis")
+            for tls in ("", "s")
+            for form in ("", "+sentinel", "+cluster")
+        },
         "postgresql": (_postgres, "postgres"),
         "postgres": (_postgres, "postgres"),
         "nats": (_nats, "nats"),

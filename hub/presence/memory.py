@@ -3,87 +3,81 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from hub.model import ClientInfo, PresenceStats
-from hub.presence.base import Presence
+from hub.presence.base import Entry, Lease, Presence
 
 
 class _Members:
-    """One topic's clients, the one whose lease ends first in front, and how many of them each user has."""
+    """One topic's clients, and how many of them each user has."""
 
     __slots__ = ("clients", "users")
 
     def __init__(self) -> None:
-        self.clients: dict[str, tuple[ClientInfo, float]] = {}
+        self.clients: dict[str, ClientInfo] = {}
         self.users: Counter[str] = Counter()
 
-    def add(self, info: ClientInfo, until: float) -> None:
-        self.remove(info.client)
-        self.clients[info.client] = (info, until)
+    def add(self, info: ClientInfo) -> bool:
+        """Returns whether the client is new."""
+        new = not self.remove(info.client)
+        self.clients[info.client] = info
         self.users[info.user] += 1
+        return new
 
-    def remove(self, client: str) -> None:
+    def remove(self, client: str) -> bool:
+        """Returns whether the client was there."""
         found = self.clients.pop(client, None)
-        if found is not None:
-            user = found[0].user
-            self.users[user] -= 1
-            if not self.users[user]:
-                del self.users[user]
-
-    def expire(self, now: float) -> None:
-        while self.clients:
-            client, (_, until) = next(iter(self.clients.items()))
-            if until > now:
-                return
-            self.remove(client)
+        if found is None:
+            return False
+        self.users[found.user] -= 1
+        if not self.users[found.user]:
+            del self.users[found.user]
+        return True
 
 
 class MemoryPresence(Presence):
-    """Entries with leases of `ttl` seconds by `clock`; those that ran out are dropped when their topic is looked at."""
+    """The clients of the only node there is. They end with it, so its lease is always kept and nobody is swept."""
 
-    def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
-        self._ttl = ttl
-        self._clock = clock
+    def __init__(self) -> None:
         self._topics: dict[str, _Members] = {}
 
     async def add(self, topic: str, info: ClientInfo) -> None:
-        """Enters a client, or renews it with this info."""
-        members = self._topics.get(topic)
-        if members is None:
-            members = self._topics[topic] = _Members()
-        members.add(info, self._clock() + self._ttl)
+        """Enters a client, or gives it this info."""
+        self._add(topic, info)
 
     async def remove(self, topic: str, client: str, user: str) -> None:  # the entry says it
         """Takes a client out; an unknown one is no error."""
-        members = self._members(topic)
+        members = self._topics.get(topic)
         if members is not None:
             members.remove(client)
-            self._members(topic)
-
-    async def keep(self, entries: Mapping[str, list[ClientInfo]]) -> None:
-        """Renews leases."""
-        for topic, infos in entries.items():
-            for info in infos:
-                await self.add(topic, info)
+            if not members.clients:
+                del self._topics[topic]
 
     async def get(self, topic: str) -> Mapping[str, ClientInfo]:
         """The clients by id."""
-        members = self._members(topic)
-        return {client: info for client, (info, _) in members.clients.items()} if members else {}
+        members = self._topics.get(topic)
+        return dict(members.clients) if members else {}
 
     async def stats(self, topic: str) -> PresenceStats:
         """Counts."""
-        members = self._members(topic)
+        members = self._topics.get(topic)
         return PresenceStats(len(members.clients), len(members.users)) if members else PresenceStats(0, 0)
 
-    def _members(self, topic: str) -> _Members | None:
-        """The topic's members whose leases run; a topic without any is forgotten."""
+    async def renew(self) -> Lease:
+        """There is nobody else who could take it."""
+        return Lease.KEPT
+
+    async def restore(self, entries: Mapping[str, list[ClientInfo]]) -> list[Entry]:
+        """Enters clients again, and returns those that were not there."""
+        return [(topic, info) for topic, infos in entries.items() for info in infos if self._add(topic, info)]
+
+    async def sweep(self, limit: int) -> list[Entry]:
+        """There is no other node."""
+        return []
+
+    def _add(self, topic: str, info: ClientInfo) -> bool:
         members = self._topics.get(topic)
         if members is None:
-            return None
-        members.expire(self._clock())
-        if not members.clients:
-            del self._topics[topic]
-            return None
-        return members
+            members = self._topics[topic] = _Members()
+        return members.add(info)

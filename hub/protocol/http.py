@@ -18,6 +18,7 @@ from hub.errors import (
     LIMIT_EXCEEDED,
     METHOD_NOT_FOUND,
     NOT_AVAILABLE,
+    OUTCOME_UNKNOWN,
     PERMISSION_DENIED,
     REPLY_CODES,
     SHUTDOWN,
@@ -37,9 +38,11 @@ from hub.errors import (
     ReplyError,
     StoreError,
     TopicError,
+    broker_refusal,
 )
 from hub.protocol.json_codec import encode
 
+_TEMPORARY: Final = frozenset({429, 503, 504})
 RETRY_AFTER: Final = {"Retry-After": "1"}
 NO_STORE: Final = {"Cache-Control": "no-store"}
 _CODES: Final = {code.number: code for code in REPLY_CODES}
@@ -58,6 +61,7 @@ _STATUSES: Final = {
     TOO_MANY_REQUESTS.number: 429,
     UNRECOVERABLE.number: 416,
     CONFLICT.number: 409,
+    OUTCOME_UNKNOWN.number: 504,
 }
 
 
@@ -75,7 +79,7 @@ class Refusal:
     @property
     def temporary(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status in {429, 503}
+        return self.status in _TEMPORARY
 
     def body(self, topic: str = "") -> bytes:
         """The JSON to send."""
@@ -89,7 +93,7 @@ class Refusal:
 
 def refused(code: Code, status: int, message: str = "") -> Refusal:
     """A refusal that has a status of its own; without a message it is told by the code's sentence."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else RETRY_AFTER if status in {429, 503} else {}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else RETRY_AFTER if status in _TEMPORARY else {}
     return Refusal(status, code.number, code.name, message or code.sentence, headers=dict(headers))
 
 
@@ -102,7 +106,7 @@ def refusal(error: HubError) -> Refusal:
     if isinstance(error, TopicError):
         return refused(BAD_REQUEST, 400, f"bad request: {error}")
     if isinstance(error, BrokerError):
-        return refused(INTERNAL, 503, broker_message(error))
+        return _of_broker(error)
     if isinstance(error, StoreError):
         return refused(INTERNAL, 503, "the database does not answer; try again later")
     if isinstance(error, Disconnect):
@@ -110,14 +114,15 @@ def refusal(error: HubError) -> Refusal:
     return refused(INTERNAL, 500)
 
 
-def broker_message(error: BrokerError) -> str:
-    """What whoever publishes is told when the broker failed; what the broker said stays in the log."""
-    if error.unknown:
-        return "the broker did not answer in time: it may have been done; retry with the same idempotency key"
-    return "the broker is away; try again later"
+def _of_broker(error: BrokerError) -> Refusal:
+    told = broker_refusal(error)
+    code = _CODES[told.code]
+    return refused(code, 503 if code is INTERNAL else _STATUSES[code.number], told.message)
 
 
 def _of_reply(error: ReplyError) -> Refusal:
+    if error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError):
+        return refused(INTERNAL, 503, error.message)
     code = _CODES.get(error.code)
     if code is None:
         headers = dict(RETRY_AFTER) if error.temporary else {}
@@ -137,6 +142,9 @@ def _of_disconnect(end: Disconnect) -> Refusal:
     if end.code == SHUTDOWN.number:
         return refused(INTERNAL, 503, "the node is stopping; connect again")
     cause = end.__cause__
+    if isinstance(cause, BrokerError):
+        # Nothing was to be stored, so nothing is unknown.
+        return refused(INTERNAL, 503, "the broker is away; try again later")
     if isinstance(cause, ReplyError) and end.code == SOCKET_NOT_ALLOWED.number and cause.code >= 400:
         return Refusal(403, cause.code, "refused", cause.message)
     if isinstance(cause, HubError):

@@ -16,6 +16,7 @@ class Address:
     """A server by its `redis://` or `rediss://` URL, as redis-py understands it: user, password, port, database, TLS.
 
     It is the place of a server that does not move. With `primary` a server that says to be a replica is left at once.
+    The option `wait_replicas=N` of the URL is the hub's own: so many replicas must have what is called durable.
     Raises HubError for a URL that cannot be used; its text never holds the password.
     """
 
@@ -24,6 +25,7 @@ class Address:
         try:
             self.name = _name(url)
             self._options: dict[str, Any] = dict(parse_url(url))
+            self.wait_replicas = _count(self._options.pop("wait_replicas", "0"))
             self._class: type[Connection] = self._options.pop("connection_class", Connection)
             sample = self.connection(timeout=1, connect_timeout=1)
             self.ssl: ssl.SSLContext | None = (
@@ -67,6 +69,12 @@ def _name(url: str) -> str:
     if parts.path.strip("/") and not parts.path.strip("/").isdigit():
         raise ValueError("what follows the host must be the number of a database")
     return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) > 9:
+        raise ValueError("wait_replicas is a number of replicas, 0 to 9")
+    return int(text)
 
 
 def _first_line(error: Exception) -> str:

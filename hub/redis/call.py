@@ -31,7 +31,8 @@ def _future() -> asyncio.Future[Any]:
 class Call:
     """A command, or a script with its keys and arguments. `slot` is where a cluster keeps its keys.
 
-    `asking` lets a server that is being given the slot carry it out. `sent` says that it may have been done.
+    `asking` lets a server that is being given the slot carry it out; `hops` counts how often it was sent on. `sent`
+    says that it may have been done.
     """
 
     script: Script | None
@@ -39,8 +40,14 @@ class Call:
     arguments: Sequence[Argument]
     slot: int = -1
     asking: bool = False
+    hops: int = 0
     sent: bool = False
     answer: asyncio.Future[Any] = field(default_factory=_future)
+
+    @property
+    def durable(self) -> bool:
+        """Whether it is done only once replicas have it, where that is wanted."""
+        return self.script is not None and self.script.durable
 
     def command(self, run: str, *, by_text: bool = False) -> tuple[Argument, ...]:
         """What is sent to a server whose run has this id."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hub.redis.call import Argument
+from hub.redis.cluster import Cluster
+from hub.redis.cluster_map import ClusterMap
 from hub.redis.lanes import Lanes, OneLane
 from hub.redis.place import Place
 from hub.redis.places import place_of
@@ -13,17 +15,22 @@ from hub.redis.script import Script
 
 
 class Redis:
-    """One Redis for commands, over a connection of its own that is made when the first one is given.
+    """One Redis for commands, over connections of its own that are made when they are needed.
 
     Commands are sent in the order in which they are given, those of one loop tick in one write, and none is ever
     repeated once it may have been done. All are answered within `timeout` seconds, of which `connect_timeout` may go
     into connecting, or raise BrokerError; its `unknown` says that the command may have been done all the same.
     `scripts` are those that `run` may be given. Several that are given one place rather than its URL ask together where
-    its primary is. Raises HubError for a URL that cannot be used.
+    its primaries are. Raises HubError for a URL that cannot be used.
     """
 
     def __init__(
-        self, url: str | Place, *, scripts: Sequence[Script], timeout: float, connect_timeout: float
+        self,
+        url: str | Place | ClusterMap,
+        *,
+        scripts: Sequence[Script],
+        timeout: float,
+        connect_timeout: float,
     ) -> None:
         self._lanes = _lanes(url, scripts, timeout, connect_timeout)
 
@@ -44,7 +51,11 @@ class Redis:
         return await self._lanes.run(keys[0], script, keys, arguments)
 
 
-def _lanes(url: str | Place, scripts: Sequence[Script], timeout: float, connect_timeout: float) -> Lanes:
+def _lanes(
+    url: str | Place | ClusterMap, scripts: Sequence[Script], timeout: float, connect_timeout: float
+) -> Lanes:
     """What routes the commands of this form of URL."""
     place = place_of(url) if isinstance(url, str) else url
+    if isinstance(place, ClusterMap):
+        return Cluster(place, scripts, timeout=timeout, connect_timeout=connect_timeout)
     return OneLane(place, scripts, timeout=timeout, connect_timeout=connect_timeout)

@@ -22,6 +22,8 @@ from hub.redis.script import Script
 logger = logging.getLogger(__name__)
 BATCH: Final = 500
 """Commands in one write at most, so that the first answers do not wait for the last commands."""
+_WAIT_SHARE: Final = 0.5
+"""The share of the time for a command that may be spent on waiting for replicas."""
 
 
 Rest = Callable[["Lane", list[tuple[Call, ResponseError]]], None]
@@ -63,7 +65,11 @@ class Lane:
         self._connection: Connection | None = None
         self._bound: asyncio.Timeout | None = None
         self._leaving = False
+        self._exchanging = False
         self._run = ""
+        self._replicas = 0
+        self._durable: list[tuple[Call, Any]] = []
+        """Answers to those calls that replicas must have, while that is asked."""
         self._waiting: list[Call] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = True
@@ -76,9 +82,7 @@ class Lane:
 
     async def close(self) -> None:
         """Takes no more commands; those under way fail."""
-        if not self._closed:
-            self._closed = True
-            await self._place.detach(self._moved)
+        was_open, self._closed = not self._closed, True
         task = self._task
         if task is not None:
             task.cancel()
@@ -86,6 +90,8 @@ class Lane:
         self._fail(self._waiting, "the node leaves its broker", unknown=False)
         self._waiting = []
         await self._hang_up()
+        if was_open:
+            await self._place.detach(self._moved)
 
     async def command(self, *arguments: Argument) -> Any:
         """The answer to a command. Raises BrokerError."""
@@ -104,8 +110,8 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is under way or waits."""
-        return self._task is not None
+        """Whether commands are under way or wait, so that `rest` is still to be called."""
+        return self._exchanging or bool(self._waiting)
 
     def submit(self, call: Call) -> None:
         """Takes a call behind those that wait. Raises BrokerError when no commands are taken."""
@@ -134,6 +140,7 @@ class Lane:
     async def _flush(self) -> None:
         while self._waiting:
             calls, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            self._exchanging = True
             try:
                 await self._exchange(calls)
             except BaseException as error:
@@ -141,13 +148,17 @@ class Lane:
                 await self._hang_up()
                 raise
             finally:
+                self._exchanging = False
                 refused, self._refused = self._refused, []
                 self._rest(self, refused)
 
     def _moved(self, address: Address) -> None:
-        """Leaves a server that is the primary no longer, even a silent one: who waits for it is told at once."""
-        if self._address is None or self._address.name == address.name:
-            return
+        """Leaves a server that is the primary no longer."""
+        if self._address is not None and self._address.name != address.name:
+            self.leave()
+
+    def leave(self) -> None:
+        """Leaves the server, even a silent one: who waits for its answer is told at once."""
         self._leaving = True
         if self._bound is not None and not self._bound.expired():
             self._bound.reschedule(asyncio.get_running_loop().time())
@@ -189,26 +200,43 @@ class Lane:
             return []
         for call in calls:
             call.sent = True
-        await connection.send_packed_command(
-            connection.pack_commands(
-                [
-                    command
-                    for call in calls
-                    for command in (
-                        *((("ASKING",),) if call.asking else ()),
-                        call.command(self._run, by_text=by_text),
-                    )
-                ]
-            )
-        )
-        return [call for call in calls if not await self._answered(connection, call)]
+        commands: list[tuple[Argument, ...]] = []
+        for call in calls:
+            commands += [("ASKING",)] if call.asking else []
+            commands.append(call.command(self._run, by_text=by_text))
+        if self._replicas and any(call.durable for call in calls):
+            # It counts from the last command here, so that a result that another connection stored is waited for too.
+            commands.append(("WAIT", self._replicas, int(self._timeout * 1000 * _WAIT_SHARE)))
+        await connection.send_packed_command(connection.pack_commands(commands))
+        unknown = [call for call in calls if not await self._answered(connection, call)]
+        if commands[-1][0] == "WAIT":
+            await self._replicated(connection)
+        return unknown
+
+    async def _replicated(self, connection: Connection) -> None:
+        """Reads how many replicas have all that was done, and tells those who wait for it."""
+        durable, self._durable = self._durable, []
+        have = 0
+        try:
+            have = await connection.read_response(disable_decoding=True, timeout=math.inf)
+        except ResponseError as error:
+            logger.warning("Redis does not say what its replicas have: %s", error)
+        for call, answer in durable:
+            if have >= self._replicas:
+                call.succeed(answer)
+            else:
+                call.fail(f"{have} of {self._replicas} replicas of Redis have it", unknown=True)
 
     async def _answered(self, connection: Connection, call: Call) -> bool:
         """Reads a call's answer; returns False when the server does not know its script."""
         try:
             if call.asking:
                 await connection.read_response(disable_decoding=True, timeout=math.inf)
-            call.succeed(await connection.read_response(disable_decoding=True, timeout=math.inf))
+            answer = await connection.read_response(disable_decoding=True, timeout=math.inf)
+            if self._replicas and call.durable:
+                self._durable.append((call, answer))
+            else:
+                call.succeed(answer)
         except NoScriptError:
             return False
         except ResponseError as error:
@@ -225,18 +253,19 @@ class Lane:
                 return self._connection
             await self._hang_up()
         self._leaving = False
+        self._durable = []
         address = self._address = await self._place.find()
         self._connection = address.connection(timeout=self._timeout, connect_timeout=self._connect_timeout)
         await self._connection.connect()  # type: ignore[no-untyped-call]
         self._run = await self._prepare(self._connection, address)
+        self._replicas = address.wait_replicas
         return self._connection
 
     async def _prepare(self, connection: Connection, address: Address) -> str:
-        """Makes the scripts known and returns the id of the server's run and, behind a colon, that of its data."""
+        """Makes the scripts known and returns the id of the server's run, "" where it is not told."""
         commands: list[tuple[str, ...]] = [
             ("ROLE",) if address.primary else ("PING",),
             ("INFO", "server"),
-            ("INFO", "replication"),
             *(("SCRIPT", "LOAD", each.text) for each in self._scripts),
         ]
         await connection.send_packed_command(connection.pack_commands(commands))
@@ -249,7 +278,8 @@ class Lane:
                 answers.append(b"")
         if address.primary and not is_primary(answers[0]):
             raise ConnectionError(f"{address.name}: {NO_PRIMARY}")
-        return f"{_fact(answers[1], b'run_id')}:{_fact(answers[2], b'master_replid')}"
+        lines = answers[1].decode("utf-8", "replace").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("run_id:")), "")
 
     async def _hang_up(self) -> None:
         connection, self._connection, self._address = self._connection, None, None
@@ -263,12 +293,6 @@ class Lane:
     def _fail(calls: list[Call], reason: str, *, unknown: bool) -> None:
         for call in calls:
             call.fail(reason, unknown=unknown)
-
-
-def _fact(info: bytes, name: bytes) -> str:
-    """What INFO says of `name`, "" where it says nothing."""
-    found = (line.partition(b":")[2] for line in info.splitlines() if line.startswith(name + b":"))
-    return next(found, b"").strip().decode("utf-8", "replace")
 
 
 def _by_replica(error: ResponseError) -> bool:

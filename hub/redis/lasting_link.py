@@ -69,9 +69,9 @@ class LastingLink:
         """Closes the link."""
         task, self._task = self._task, None
         if task is not None:
-            await self._place.detach(self._moved)
             task.cancel()
             await asyncio.wait([task])
+            await self._place.detach(self._moved)
         self._tried.set()
 
     def _moved(self, address: Address) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 import hiredis
@@ -53,6 +54,10 @@ class Link:
     def send(self, *command: str | bytes) -> None:
         """Writes a command; its answers come among those of `read`."""
         self._writer.write(hiredis.pack_command(command))  # type: ignore[arg-type]
+
+    def send_all(self, commands: Iterable[tuple[str | bytes, ...]]) -> None:
+        """Writes several commands at once."""
+        self._writer.write(b"".join(hiredis.pack_command(each) for each in commands))  # type: ignore[arg-type]
 
     async def read(self, *, errors: bool = False) -> list[Any]:
         """Waits for answers and pushes, and returns all that came together; raises when the connection has ended.

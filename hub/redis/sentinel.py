@@ -96,7 +96,7 @@ class Sentinels:
             except (OSError, EOFError) as error:
                 self._hear(at, f"{self._sentinels[at].name}: {error or 'no answer'}")
             except Exception as error:
-                logger.exception("the Redis Sentinel at %s cannot be understood", self._sentinels[at].name)
+                logger.debug("what a Sentinel said cannot be understood", exc_info=True)
                 self._hear(at, f"{self._sentinels[at].name}: {error!r}")
             await asyncio.sleep(RETRY_SECONDS)
 

@@ -44,7 +44,7 @@ class SentinelUrl:
         parts = urlsplit(url)
         if parts.scheme not in SCHEMES:
             raise ValueError(f"it must be written {FORM}")
-        given = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        given = _options(parts.query)
         unknown = next((name for name in given if name.startswith("sentinel_") and name not in _OWN), None)
         if unknown:
             raise ValueError(f"option {unknown!r} is not known; use {', '.join(_OWN)}")
@@ -69,13 +69,24 @@ class SentinelUrl:
         return f"redis{'s' * self.tls}://{self.login}{name}:{port}/{self.db}?{self.options}"
 
 
+def _options(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise ValueError("what follows the ? must be name=value, with & between several") from None
+
+
 def _host(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")  # its port raises ValueError when it is none
-    if not parts.hostname or parts.port == 0:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, 0
+    if not host or port == 0:
         raise ValueError(
             "each Sentinel is a host and a port, with commas between them, as in host1:26379,host2:26379"
         )
-    return unquote(parts.hostname), parts.port or _PORT
+    return unquote(host), port or _PORT
 
 
 def _master(given: dict[str, str], path: str) -> str:

@@ -24,6 +24,7 @@ from hub.errors import (
     HubError,
     ReplyError,
     TopicError,
+    broker_refusal,
 )
 from hub.node import Node
 from hub.outbox import Transport, Wire
@@ -128,7 +129,7 @@ class ClientSession(Session):
         except Disconnect:
             raise
         except HubError as error:
-            self._refuse(command.id, method, _as_reply_error(error))
+            self._refuse(command.id, method, _as_reply_error(error, publishing=method == "publish"))
 
     def _reply(self, command_id: int, method: str, result: Any) -> None:
         self.outbox.push(reply(command_id, method, result))
@@ -245,13 +246,13 @@ class ClientSession(Session):
             _log.warning("session %s could not be subscribed to %r: %s", self.client, topic, error)
             return
         position = established.outcome.position
-        positioned = established.held.rule.options.history is not None
+        options = established.held.rule.options
         self.outbox.push(
             subscribe_push(
                 topic,
                 SubscribeResult(
-                    recoverable=positioned,
-                    positioned=positioned,
+                    recoverable=options.recoverable,
+                    positioned=options.history is not None,
                     epoch=position.epoch,
                     offset=position.offset,
                 ),
@@ -274,12 +275,13 @@ class ClientSession(Session):
             self.outbox.push(unsubscribe_push(topic, code, reason))
 
 
-def _as_reply_error(error: HubError) -> ReplyError:
+def _as_reply_error(error: HubError, *, publishing: bool) -> ReplyError:
     if isinstance(error, ReplyError):
         return error
     if isinstance(error, TopicError):
         return ReplyError(BAD_REQUEST)
     if isinstance(error, BrokerError):
-        return ReplyError(INTERNAL, temporary=True)
+        # Whoever does anything but publish may simply do it again.
+        return broker_refusal(error) if publishing else ReplyError(INTERNAL)
     _log.error("a command failed: %s", error, exc_info=error)
     return ReplyError(INTERNAL)

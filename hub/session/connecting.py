@@ -11,6 +11,7 @@ from hub.errors import (
     INVALID_TOKEN,
     METHOD_OFF,
     TOKEN_EXPIRED,
+    BrokerError,
     Disconnect,
     ExpiredToken,
     HubError,
@@ -105,8 +106,8 @@ async def _server_side(
                 filter=tag_filter,
             )
             established = await session.establish(wanted)
-        except HubError:
-            if topic in forced:
+        except HubError as error:
+            if topic in forced or isinstance(error, BrokerError):
                 raise
             # What a client asks for by itself and may not have is left out without a word, as its SDKs expect.
             continue

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
@@ -11,6 +14,7 @@ from hub.errors import (
     BAD_REQUEST,
     INSUFFICIENT_STATE,
     INTERNAL,
+    OUTCOME_UNKNOWN,
     PERMISSION_DENIED,
     SERVER_ERROR,
     SOCKET_BAD_TOKEN,
@@ -26,6 +30,7 @@ from hub.errors import (
     InvalidToken,
     ReplyError,
     TopicError,
+    broker_refusal,
 )
 from hub.model import Identity, Position, Publication
 from hub.node import Node
@@ -33,6 +38,10 @@ from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
 from hub.session.base import Established, Session, Wanted
 from hub.topics import fill
+
+RETRY_SECONDS: Final = 0.1
+MAX_RETRY_SECONDS: Final = 2.0
+"""How long a socket that waits for the broker waits between two attempts, more or less."""
 
 
 def identify(node: Node, token: str) -> Identity:
@@ -115,6 +124,30 @@ class PlainSession(Session):
         if piece is not None:
             self.outbox.push(piece)
 
+    def open_later(self) -> None:
+        """Keeps the session although the broker is away, and subscribes it when the broker is back."""
+        self.node.tasks.spawn(self._open_later(), f"subscribe {self.client} later")
+
+    async def _open_later(self) -> None:
+        pause = RETRY_SECONDS
+        while not self.closed:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a spread, no secret
+            pause = min(MAX_RETRY_SECONDS, pause * 2)
+            # Subscribe handlers run with each attempt, so there is none before it has a chance.
+            if self.closed or not self.node.router.bridge.broker.connected:
+                continue
+            try:
+                established = await self.establish(Wanted(self.topic))
+            except BrokerError:
+                continue
+            except HubError as error:
+                end = _as_disconnect(error, self.identity)
+                self.end(end.code, end.reason)
+                return
+            self._greet(established)
+            self.joined(established)
+            return
+
     def joined(self, established: Established) -> None:
         """Tells the topic of the newcomer."""
         self.announce_join(established.held)
@@ -126,8 +159,10 @@ class PlainSession(Session):
             raise
         except HubError as error:
             refusal = _refusal(error)
-            told = encode({"error": {"code": refusal.code, "message": refusal.message}})
-            self._tell(Publication(self.topic, told))
+            told: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+            if refusal.temporary:
+                told["temporary"] = True
+            self._tell(Publication(self.topic, encode({"error": told})))
 
     def _schedule(self) -> None:
         """Asks for a beat at the next ping or at the token's end, whichever is sooner, unless one comes before."""
@@ -180,7 +215,7 @@ def _refusal(error: HubError) -> ReplyError:
     if isinstance(error, ReplyError):
         return error
     if isinstance(error, BrokerError):
-        return ReplyError(INTERNAL, "the broker is away; try again later", temporary=True)
+        return broker_refusal(error)
     return ReplyError(INTERNAL)
 
 
@@ -190,14 +225,22 @@ def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, TopicError):
         return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
     if isinstance(error, ReplyError):
-        if error.code == UNKNOWN_TOPIC.number:
-            return Disconnect(SOCKET_UNKNOWN_TOPIC)
-        if error.code == PERMISSION_DENIED.number:
-            # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
-            if identity.anonymous:
-                return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
-            return Disconnect(SOCKET_NOT_ALLOWED)
-        if error.code >= 400:
-            return Disconnect(SOCKET_NOT_ALLOWED, error.message)
-        return Disconnect(SOCKET_LIMIT, error.message)
+        return _of_reply(error, identity)
+    if isinstance(error, BrokerError):
+        return Disconnect(SERVER_ERROR, "the broker is away; try again later")
     return Disconnect(SERVER_ERROR)
+
+
+def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
+    if error.code == UNKNOWN_TOPIC.number:
+        return Disconnect(SOCKET_UNKNOWN_TOPIC)
+    if error.code == PERMISSION_DENIED.number:
+        # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
+        if identity.anonymous:
+            return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
+        return Disconnect(SOCKET_NOT_ALLOWED)
+    if error.code in {INTERNAL.number, OUTCOME_UNKNOWN.number}:
+        return Disconnect(SERVER_ERROR, error.message)
+    if error.code >= 400:
+        return Disconnect(SOCKET_NOT_ALLOWED, error.message)
+    return Disconnect(SOCKET_LIMIT, error.message)

@@ -60,18 +60,19 @@ def result_of(session: ClientSession, established: Established, since: Position 
     """What a client is told of a subscription."""
     held, outcome = established.held, established.outcome
     positioned = held.rule.options.history is not None
-    if since is not None and positioned:
+    recoverable = held.rule.options.recoverable
+    if since is not None and recoverable:
         metrics.RECOVERIES.labels("yes" if outcome.recovered else "no").inc()
     return SubscribeResult(
         expires=held.expires_at is not None,
         ttl=session.ttl(held.expires_at),
-        recoverable=positioned,
+        recoverable=recoverable,
         positioned=positioned,
         epoch=outcome.position.epoch,
         offset=outcome.position.offset,
         publications=wire_publications(outcome.publications) or None,
         recovered=outcome.recovered,
-        was_recovering=since is not None and positioned,
+        was_recovering=since is not None and recoverable,
         data=raw_or_unset(established.data),
         delta=held.subscription.delta,
     )
@@ -97,7 +98,13 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
             expires_at=grant.expires_at,
         )
     established = await session.establish(wanted)
-    if request.flag & REJECT_UNRECOVERED and since is not None and not established.outcome.recovered:
+    options = established.held.rule.options
+    if (
+        request.flag & REJECT_UNRECOVERED
+        and since is not None
+        and options.recovery != "off"
+        and not established.outcome.recovered
+    ):
         session.drop(topic)
         raise ReplyError(UNRECOVERABLE)
     reply(result_of(session, established, since))

@@ -76,8 +76,8 @@ class BrokerSettings(Strict):
 
     url: Annotated[list[str], one_or_many(str), Field(min_length=1, max_length=16)] = Field(
         default_factory=lambda: ["memory://"],
-        description="memory:// or redis:// or rediss:// or nats:// or tls:// (NATS) or postgresql://; "
-        "several of Redis share the topics between them.",
+        description="memory:// or redis:// or rediss:// or redis+sentinel:// or redis+cluster:// or nats:// or "
+        "tls:// (NATS) or postgresql://; several of Redis share the topics between them.",
     )
     prefix: str = Field(
         "hub", pattern=r"^[A-Za-z0-9_.\-]{1,40}$", description="Begins every key in a shared broker."

@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 
 from hub.auth.api_keys import Scope
 from hub.auth.tokens import TokenVerifier, weak_secret
-from hub.errors import StoreError, TopicError, UnusableKey
+from hub.errors import HubError, StoreError, TopicError, UnusableKey
+from hub.redis import cluster_url, sentinel_url
+from hub.redis.cluster_url import ClusterUrl
+from hub.redis.sentinel_url import SentinelUrl
 from hub.settings.model import JwtSettings, Settings
 from hub.settings.nodes import Path
 from hub.settings.problem import ConfigCode, Fault, did_you_mean
@@ -30,6 +33,10 @@ API_KEY_BYTES: Final = 16
 _DRIVERS: Final = {
     "redis": "redis",
     "rediss": "redis",
+    "redis+sentinel": "redis",
+    "rediss+sentinel": "redis",
+    "redis+cluster": "redis",
+    "rediss+cluster": "redis",
     "nats": "nats",
     "tls": "nats",
     "postgresql": "asyncpg",
@@ -37,7 +44,8 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "asyncpg",
 }
 _EXTRAS: Final = {"redis": "redis", "asyncpg": "postgres", "nats": "nats"}
-_BROKERS: Final = ("memory", "redis", "rediss", "nats", "tls", "postgresql")
+_REDIS: Final = ("redis", "rediss", *sentinel_url.SCHEMES, *cluster_url.SCHEMES)
+_BROKERS: Final = ("memory", *_REDIS, "nats", "tls", "postgresql")
 _BROKER_SPELLINGS: Final = (*_BROKERS, "postgres")
 _DATABASES: Final = ("sqlite", "postgresql")
 _DATABASE_SPELLINGS: Final = (*_DATABASES, "postgres", "postgresql+asyncpg", "sqlite+aiosqlite")
@@ -57,9 +65,6 @@ class Case:
     def say(self, loc: Path, code: ConfigCode, message: str, remedy: str = "", *given: Path) -> None:
         """Reports the value at `loc`, unless a mistake there or in one of the places `given` is known."""
         self.report.add(self.verdict, loc, Fault(code, message, remedy), given=given)
-
-
-_SHARDING: Final = ("redis", "rediss")
 
 
 def check_rules(verdict: Verdict[Settings], mode: Mode, report: Report) -> None:
@@ -96,7 +101,7 @@ def _broker(case: Case) -> None:
     urls = case.settings.broker.url
     for number, url in enumerate(urls):
         _broker_url(case, ("broker", "url", number) if len(urls) > 1 else ("broker", "url"), url)
-    if len(urls) > 1 and any(url.partition("://")[0] not in _SHARDING for url in urls):
+    if len(urls) > 1 and any(url.partition("://")[0] not in _REDIS for url in urls):
         case.say(
             ("broker", "url"),
             ConfigCode.CONFLICTING_SETTINGS,
@@ -115,8 +120,20 @@ def _broker_url(case: Case, loc: Path, url: str) -> None:
             "Set workers to 1, or broker.url to redis://host:6379.",
             loc,
         )
-    if scheme is not None and not _is_address(url):
+    if scheme in sentinel_url.SCHEMES:
+        _read(case, loc, url, SentinelUrl.parse, sentinel_url.FORM)
+    elif scheme in cluster_url.SCHEMES:
+        _read(case, loc, url, ClusterUrl.parse, cluster_url.FORM)
+    elif scheme is not None and not _is_address(url):
         case.say(loc, ConfigCode.WRONG_VALUE, "its host or port cannot be read", "Write redis://host:6379/0.")
+
+
+def _read(case: Case, loc: Path, url: str, parse: Callable[[str], object], form: str) -> None:
+    """Reports what the reader of such URLs says against one."""
+    try:
+        parse(url)
+    except HubError as error:
+        case.say(loc, ConfigCode.WRONG_VALUE, str(error), f"Write {form}.")
 
 
 def _database(case: Case) -> None:

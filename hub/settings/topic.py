@@ -155,9 +155,11 @@ class ScheduleSettings(Strict):
 
     every: Duration = Field(description="Seconds between runs.", ge=0.05)
     run: CallableName = Field(description="The function: module:function.")
-    topic: str | None = Field(None, description="Run only while this topic has subscribers on the node.")
+    topic: str | None = Field(
+        None, description="Run only while this topic has subscribers: on the node, or with `once` on any."
+    )
     once: bool = Field(
-        False, description="Run on one node of the cluster only; another takes over when it is gone."
+        False, description="Run on one node of the cluster at a time; another takes over when it is gone."
     )
 
 

@@ -64,6 +64,10 @@ class InProcessHub:
         """A client that has not sent its connect command."""
         return HubClient(self.hub.node)
 
+    def lose_leases(self) -> None:
+        """Takes away every lease that the hub holds, as an outage of the broker does; they may be had again at once."""
+        self.hub.leases.lose_all("a test took it away")
+
     async def publish(self, topic: str, data: Any) -> Position | None:
         """Publishes as the server does."""
         services = self.blueprint.table.services

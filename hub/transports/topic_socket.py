@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from starlette.websockets import WebSocket
 
-from hub.errors import Disconnect
+from hub.errors import BrokerError, Disconnect
 from hub.node import Node
 from hub.protocol.wires import PLAIN_FRAMES, PLAIN_TEXT
 from hub.session.plain import PlainSession
@@ -51,6 +51,10 @@ class TopicSocket:
             else:
                 established = await session.open(self._template, token)
         except Disconnect as disconnect:
-            session.end(disconnect.code, disconnect.reason)
+            if isinstance(disconnect.__cause__, BrokerError):
+                # A plain WebSocket does not come back by itself, so it is not sent away for what passes.
+                session.open_later()
+            else:
+                session.end(disconnect.code, disconnect.reason)
             return
         session.joined(established)

@@ -1,8 +1,7 @@
-"""The dashboards of a running node: who measures them, and what was measured last.
+"""The dashboards of a running node: what was measured last, and by whom.
 
-The figures of a dashboard are those of one node at a time. The node that published the latest snapshot goes on; the
-others pass it to their subscribers. When it falls silent, because it stopped or nobody watches there any more, its
-snapshot leaves the topic's history after the history's `ttl`, and the next node that has subscribers takes its place.
+The schedule that publishes snapshots runs on one node of the cluster at a time, so the figures are those of that node
+until it stops. Only who begins to watch where nobody did is first shown figures of the node that they are on.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from hub_dashboards.sources import TopicFigures, value_of
 
 EVERY: Final = 2.0
 """Seconds between snapshots: those of the manifest's schedule."""
+TOO_OLD: Final = 2.5 * EVERY
+"""Seconds after which a snapshot is not shown to a newcomer any more."""
 NO_DASHBOARD: Final = 1_404
 
 
@@ -39,38 +40,54 @@ class Board:
         self._lock = asyncio.Lock()
 
     async def beat(self, ctx: Context[DashboardsSettings]) -> None:
-        """Publishes a snapshot, unless another node does. Raises ReplyError 100 when the broker is away."""
+        """Publishes a snapshot if anybody watches, on whichever node. Raises ReplyError 100 when the broker is away."""
         async with self._lock:
-            await self._renew(ctx)
+            if await self._watched(ctx):
+                self._keep(await self._publish(ctx))
 
     async def current(self, ctx: Context[DashboardsSettings]) -> dict[str, Any]:
-        """The latest snapshot; where there is none of late, one that is made and published now.
+        """The latest snapshot, at most two seconds behind; where there is none of late, one that is published now.
 
         Raises ReplyError 100 when the broker is away.
         """
         async with self._lock:
-            if not self._latest or time.monotonic() - self._seen > 2 * EVERY:
-                await self._renew(ctx)
+            if not self._latest or time.monotonic() - self._seen > EVERY:
+                self._keep(await self._published(ctx) or await self._publish(ctx))
             return self._latest
 
-    async def _renew(self, ctx: Context[DashboardsSettings]) -> None:
-        snapshot = await self._of_another(ctx)
-        if snapshot is None:
-            snapshot = await self._measured(ctx)
-            await ctx.publish(self.topic, snapshot)
+    def _keep(self, snapshot: dict[str, Any]) -> None:
         self._latest, self._seen = snapshot, time.monotonic()
 
-    async def _of_another(self, ctx: Context[DashboardsSettings]) -> dict[str, Any] | None:
-        """The snapshot in the topic's history, when it is another node's."""
+    async def _watched(self, ctx: Context[DashboardsSettings]) -> bool:
+        if ctx.subscribers(self.topic):
+            return True
+        try:
+            return (await ctx.presence_stats(self.topic)).clients > 0
+        except ReplyError as error:
+            if error.code == NOT_AVAILABLE.number:
+                return (
+                    True  # The operator took presence away, and with it what nodes know of others' watchers.
+                )
+            raise
+
+    async def _published(self, ctx: Context[DashboardsSettings]) -> dict[str, Any] | None:
+        """The snapshot in the topic's history, unless it is old."""
         try:
             page = await ctx.history(self.topic, limit=1, reverse=True)
         except ReplyError as error:
             if error.code == NOT_AVAILABLE.number:
-                return None  # The operator took the history away, and with it what nodes know of one another.
+                return None
             raise
         found = page.publications[0].data if page.publications else None
-        node = found.get("node") if isinstance(found, dict) else None
-        return found if isinstance(node, str) and node != ctx.node().node else None
+        if not isinstance(found, dict) or "timestamp" not in found:
+            return None
+        age = ctx.now() - datetime.fromisoformat(found["timestamp"]).timestamp()
+        return found if age < TOO_OLD else None
+
+    async def _publish(self, ctx: Context[DashboardsSettings]) -> dict[str, Any]:
+        snapshot = await self._measured(ctx)
+        await ctx.publish(self.topic, snapshot)
+        return snapshot
 
     async def _measured(self, ctx: Context[DashboardsSettings]) -> dict[str, Any]:
         figures = await self._meter.figures(ctx.node)
@@ -98,10 +115,8 @@ class Boards:
         return found
 
     async def beat(self, ctx: Context[DashboardsSettings]) -> None:
-        """Publishes the dashboards that somebody here watches; what one lacks is logged and holds up no other."""
+        """Publishes the dashboards that somebody watches; what one lacks is logged and holds up no other."""
         for board in self._boards.values():
-            if not ctx.subscribers(board.topic):
-                continue
             try:
                 await board.beat(ctx)
             except ReplyError as error:

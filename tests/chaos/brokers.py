@@ -103,8 +103,13 @@ SERVERS: Final[Mapping[str, tuple[Callable[[Path], Server | None], str]]] = {
     "postgresql": (_postgres, postgres.REMEDY),
 }
 """By scheme: what makes the server, None where the machine lacks it, and how to get it."""
-ALIASES: Final = {"rediss": "redis", "tls": "nats", "postgres": "postgresql"}
-"""Other schemes of the same broker."""
+ALIASES: Final = {
+    "rediss": "redis",
+    **{f"redis{tls}+{form}": "redis" for tls in ("", "s") for form in ("sentinel", "cluster")},
+    "tls": "nats",
+    "postgres": "postgresql",
+}
+"""Other schemes of the same broker. How several servers of Redis stand in for one another has tests of its own."""
 BROKERS: Final = ("memory", *(scheme for scheme in SERVERS if scheme in SCHEMES))
 """What the suite runs on: each broker that the hub knows."""
 

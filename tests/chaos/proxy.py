@@ -29,6 +29,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._torn = False
         self._refusing = False
+        self._deaf = False
         self._thread = threading.Thread(target=self._run, name=f"proxy to {target}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -52,6 +53,10 @@ class Proxy:
     def hold(self, *, refuse: bool = False) -> None:
         """Lets nothing through: connections stay and hang, or with `refuse` are reset, and new ones too."""
         self._do(lambda: self._hold(refuse))
+
+    def deafen(self) -> None:
+        """Lets through what is sent to the target, and swallows its answers until `release` or `cut`."""
+        self._deaf = True
 
     def release(self) -> None:
         """Lets everything through again, what was held up first."""
@@ -91,16 +96,20 @@ class Proxy:
         pair = (writer, far_writer)
         self._pairs.add(pair)
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer, answers=True))
         finally:
             self._pairs.discard(pair)
             for each in pair:
                 _reset(each)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 await self._open.wait()
+                if answers and self._deaf:
+                    continue
                 if self._torn:
                     self._torn = False
                     writer.write(data[: len(data) // 2])
@@ -119,6 +128,7 @@ class Proxy:
                 _reset(each)
 
     def _cut(self, rng: random.Random, share: float) -> None:
+        self._deaf = False
         for pair in list(self._pairs):
             if rng.random() < share:
                 for each in pair:
@@ -132,6 +142,7 @@ class Proxy:
 
     def _release(self) -> None:
         self._refusing = False
+        self._deaf = False
         self._open.set()
 
 

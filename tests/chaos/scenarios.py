@@ -205,6 +205,8 @@ SCENARIOS: Final = (
     Scenario("restart broker", _restart_broker, "may", linked=True),
     Scenario("freeze broker", _freeze_broker, "never", linked=True),
     Scenario("part a node", _part, "never", linked=True),
+    Scenario("wait out a restart", _restart_broker, "may", topic="waits", linked=True),
+    Scenario("wait out a freeze", _freeze_broker, "never", topic="waits", linked=True),
     Scenario("all of it", _all_of_it, "may", short=False),
 )
 

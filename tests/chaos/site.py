@@ -26,6 +26,7 @@ TOPICS: Final[dict[str, Any]] = {
     "long:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}},
     "short:{name}": {"allow": _ANYONE, "history": {"size": 20, "ttl": "10m"}},
     "latest:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}, "slow": "conflate:lot"},
+    "waits:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}, "publish_wait": "20s"},
 }
 
 

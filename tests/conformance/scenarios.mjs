@@ -193,6 +193,33 @@ const scenarios = {
     return { channel: ctx.channel, pubs, recovered: second.recovered };
   },
 
+  async outage() {
+    const options = { minResubscribeDelay: 100, maxResubscribeDelay: 500 };
+    const client = make({ token });
+    const own = make({ token: other });
+    const sub = client.newSubscription("news:away", options);
+    const errors = [];
+    const seen = [];
+    const drops = [];
+    sub.on("error", (ctx) => errors.push(ctx.error.code));
+    sub.on("publication", (pub) => seen.push(pub.data));
+    client.on("disconnected", (ctx) => drops.push(ctx.code));
+    own.on("disconnected", (ctx) => drops.push(ctx.code));
+    const failed = once(own, "error");
+    const subscribed = once(sub, "subscribed");
+    const owned = once(own, "subscribed");
+    sub.subscribe();
+    client.connect();
+    own.connect();
+    const refused = (await failed).error.code;
+    const state = sub.state;
+    await subscribed;
+    const { channel } = await owned;
+    await until(() => publish("news:away", 1).then(() => true, () => false), "a publish");
+    await until(() => seen.length === 1, "the publication");
+    return { errors: [...new Set(errors)], refused, state, channel, seen, drops, after: sub.state };
+  },
+
   async delta() {
     const rows = Array.from({ length: 60 }, (_, n) => ({ n, text: `row ${n} — строка 🎈` }));
     const version = (n) => rows.map((row) => (row.n === (n * 7) % 60 ? { ...row, text: `version ${n} ж` } : row));

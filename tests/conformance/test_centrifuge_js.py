@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from hub.testing import LiveHub
 from tests.services.node import Node
+from tests.services.redis import RedisServer
 
 HERE = Path(__file__).parent
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
@@ -127,3 +129,24 @@ def test_server_side_subscriptions_recover(node: Node, hub: LiveHub) -> None:
 
 def test_a_bad_token_ends_for_good(node: Node, hub: LiveHub) -> None:
     assert run(node, hub, "refused") == {"code": 3500, "reason": "invalid token"}
+
+
+@pytest.mark.timeout(60)
+def test_who_comes_while_the_broker_is_away_is_subscribed_by_itself_when_it_is_back(
+    node: Node, redis_server: RedisServer
+) -> None:
+    with LiveHub({**CONFIG, "broker": {"url": redis_server.url}}) as hub:
+        redis_server.kill()
+        back = threading.Timer(3, redis_server.restart)
+        back.start()
+        seen = run(node, hub, "outage", hub.token("ann"), hub.token("bob", channels=["news:own"]))
+        back.join()
+    assert seen == {
+        "errors": [100],
+        "refused": 100,
+        "state": "subscribing",
+        "channel": "news:own",
+        "seen": [1],
+        "drops": [],
+        "after": "subscribed",
+    }

@@ -19,7 +19,7 @@ from tests.services.nats import delete_streams
 
 STORES: Final = ("memory", "redis", "nats", "postgresql")
 """Every store there is, by the scheme of its URL."""
-SHARED: Final[tuple[str, ...]] = ()
+SHARED: Final = ("redis", "nats", "postgresql")
 """Those that several nodes share, the clients of each under one lease."""
 TOPIC: Final = "chat:lobby"
 ANN: Final = ClientInfo("ann", "c-1", b'{"name": "Ann"}', None)

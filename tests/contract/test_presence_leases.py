@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncIterator
-from itertools import chain
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
@@ -81,21 +81,24 @@ async def test_clients_of_a_silent_node_are_each_swept_by_one_of_two(nodes: Node
         await nodes.node("one"),
         await nodes.node("two"),
     )
-    gone = {TOPIC: crowd(150, users=40), **{f"t:{number}": crowd(3) for number in range(30)}}
+    gone = {TOPIC: crowd(150, users=40, name="s"), **{f"t:{number}": crowd(3) for number in range(30)}}
     for topic, infos in gone.items():
         await asyncio.gather(*(silent.add(topic, info) for info in infos))
     await one.add(TOPIC, ANN)
     await one.add("t:1", BOB)
     began = time.monotonic()
+    found: list[Entry] = []
 
-    async def sweeping(node: Presence) -> list[Entry]:
-        found = await first_swept(node, 7)
-        while piece := await node.sweep(7):
+    async def sweeping(node: Presence) -> None:
+        while len(found) < 240:  # one of them may be done before the other has begun
+            piece = await node.sweep(7)
             assert len(piece) <= 14
-            found += piece
-        return found
+            found.extend(piece)
+            await asyncio.sleep(0 if piece else 0.05)
 
-    found = list(chain(*await asyncio.gather(sweeping(one), sweeping(two))))
+    await asyncio.gather(sweeping(one), sweeping(two))
+    for node in (one, two):
+        assert await node.sweep(7) == []
     assert in_order(found) == in_order(as_entries(gone))
     assert time.monotonic() - began < LEASE + 6
     assert await two.get(TOPIC) == {"c-1": ANN}
@@ -239,3 +242,66 @@ async def test_odd_names_are_swept_as_they_were_given(nodes: Nodes) -> None:
     for topic, infos in clients.items():
         assert await other.get(topic) == {info.client: info for info in infos}
     assert in_order(await all_swept(other)) == in_order(as_entries(clients))
+
+
+class Life:
+    """A node whose clients come and go by chance, and that once is silent for longer than its lease."""
+
+    def __init__(self, node: Presence, name: str, chance: random.Random, silent: float) -> None:
+        self.node = node
+        self.clients: dict[str, dict[str, ClientInfo]] = {topic: {} for topic in ("t:1", "t:2", "t:3")}
+        self.fates: set[Lease] = set()
+        self._name = name
+        self._chance = chance
+        self._silent = silent
+
+    async def live(self, seconds: float) -> None:
+        began = time.monotonic()
+        while (now := time.monotonic() - began) < seconds:
+            if now > self._silent:
+                self._silent = seconds
+                await asyncio.sleep(1.4)
+            await asyncio.gather(*[self._change() for _ in range(4)])
+            await self.keep()
+            await self.node.sweep(self._chance.choice([1, 5, 100]))
+
+    async def keep(self, *, restore: bool = False) -> None:
+        fate = await self.node.renew()
+        self.fates.add(fate)
+        if restore or fate is not Lease.KEPT:
+            await self.node.restore({topic: list(infos.values()) for topic, infos in self.clients.items()})
+
+    def _change(self) -> Awaitable[None]:
+        topic = self._chance.choice(list(self.clients))
+        info = ClientInfo(f"u{self._chance.randrange(6)}", f"{self._name}-{self._chance.randrange(8)}")
+        if self._chance.random() < 0.6:
+            self.clients[topic][info.client] = info
+            return self.node.add(topic, info)
+        self.clients[topic].pop(info.client, None)
+        return self.node.remove(topic, info.client, info.user)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_nodes_do_at_once_counts_are_those_of_the_clients(nodes: Nodes, seed: int) -> None:
+    chance = random.Random(seed)
+    lives = [
+        Life(await nodes.node(name, lease=1.0), name, chance, 0.3 + 1.2 * at) for at, name in enumerate("abc")
+    ]
+    await asyncio.gather(*(life.live(4.5) for life in lives))
+    assert Lease.TAKEN in set().union(*(life.fates for life in lives))
+    for life in lives:
+        await life.keep(restore=True)
+    for topic in lives[0].clients:
+        infos = {client: info for life in lives for client, info in life.clients[topic].items()}
+        assert await lives[1].node.get(topic) == infos
+        users = {info.user for info in infos.values()}
+        await counts(lives[2].node, topic, PresenceStats(len(infos), len(users)))
+    last = await nodes.node("last")
+    for life in lives:
+        nodes.started.remove(life.node)
+        await life.node.stop()
+    await all_swept(last)
+    for topic in lives[0].clients:
+        assert await last.get(topic) == {}
+        await counts(last, topic, PresenceStats(0, 0))

@@ -5,7 +5,8 @@ The word behind a block's language says what becomes of it; GitHub shows none of
 =====================  ==========================================================================================
 ```bash                is run in the folder, and must end with 0
 ```bash fails          is run, and must end with another status
-```bash serve          is started, and goes on; the story waits until the hub answers. The next one takes its place
+```bash serve          is started, and goes on; the story waits until the hub is ready. The next one takes its place
+```bash serve unready  is started where it will not become ready; the story waits until it is alive
 ```bash watch          is started, and goes on beside what follows, which waits for its first word
 ```bash elsewhere      is not run: it needs another machine, or is what runs this test
 ```text output         what the block before it prints; `…` stands for anything within a line, and for any lines
@@ -215,7 +216,8 @@ class Story:
             self.serving.stop()
         self.serving, self.served = self._start(text, "serve")
         try:
-            self.serving.start(lambda: answers(f"{self.url}/health/ready"), within=SECONDS)
+            asked = "live" if "unready" in block.words else "ready"
+            self.serving.start(lambda: answers(f"{self.url}/health/{asked}"), within=SECONDS)
         except RuntimeError as error:
             raise self._wrong(block, str(error)) from error
         self.said = self.served.read_text()

@@ -70,7 +70,6 @@ CONNECT = '{"id":1,"connect":{}}'
 MAP = '{"id":2,"subscribe":{"channel":"lobby","type":1}}'
 WAYS = ("sse", "http_stream", "uni_sse", "uni_http_stream", "uni_websocket")
 NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
-    "Redis Cluster": [(refused({"broker": {"url": "redis+cluster://127.0.0.1"}}), "E112")],
     "webhooks": [(refused({"handlers": {"connect": "https://example.com/hook"}}), "E102")],
     "JWKS": [(refused({"auth": {"jwt": {"jwks_url": "https://example.com/jwks"}}}), "E101")],
     "over SSE and HTTP streams": [
@@ -100,7 +99,7 @@ def test_what_is_not_there_yet_is_refused_as_the_readme_says(what: str, hub: Liv
 
 
 def test_no_row_goes_untested() -> None:
-    spoken_of = [*NOT_YET, "tickets", "once per cluster"]
+    spoken_of = [*NOT_YET, "tickets"]
     assert [row for row in rows() if not any(what in row for what in spoken_of)] == []
 
 

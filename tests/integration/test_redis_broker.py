@@ -72,6 +72,33 @@ async def test_control_messages_reach_every_node(redis_url: str) -> None:
         await eventually(lambda: got == [[b"now"], [b"now"]])
 
 
+ACCOUNT = "on >secret ~test:* &test:* +@all -@admin -@dangerous +info +role"
+
+
+async def test_account_of_the_reference_page_is_enough(redis_server: RedisServer) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/broker-redis.md").read_text()
+    assert f"ACL SETUSER hub {ACCOUNT.replace('test:', 'hub:')}`" in page
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.execute_command("ACL", "SETUSER", "hub", *ACCOUNT.split())
+        client.execute_command("ACL", "LOG", "RESET")
+        try:
+            async with running(
+                make_broker(redis_server.url.replace("//", "//hub:secret@"), prefix="test")
+            ) as hub:
+                await hub.bridge.subscribe(TOPIC)
+                first = position(await hub.publish(b"1", key="k", version=1))
+                await hub.publish(b"2", history=None)
+                await eventually(lambda: hub.recorder.raws(TOPIC) == [b"1", b"2"])
+                assert await hub.raws() == [b"1"]
+                await hub.bridge.remove_history(TOPIC)
+                assert client.execute_command("ACL", "LOG") == []
+                run = client.hget(f"test:m:{{{TOPIC}}}", "r")
+                assert run == f"{client.info()['run_id']}:{client.info()['master_replid']}".encode()
+                assert first.offset == 1
+        finally:
+            client.execute_command("ACL", "DELUSER", "hub")
+
+
 async def test_prefixes_and_databases_keep_hubs_apart(redis_url: str) -> None:
     base = redis_url.rstrip("/").removesuffix("/0")
     async with AsyncExitStack() as stack:

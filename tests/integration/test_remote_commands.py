@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +77,25 @@ class TestPublish:
         line = ["publish", "open:c", "1", "--idempotency-key", "k", "--url", hub.url()]
         first, second = run_hub(*line, cwd=tmp_path), run_hub(*line, cwd=tmp_path)
         assert first.stdout == second.stdout != ""
+
+    def test_who_gets_no_answer_is_told_the_key_that_makes_a_retry_safe(
+        self, hub: HubProcess, tmp_path: Path
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+
+            def hang_up() -> None:
+                connection, _ = silent.accept()
+                connection.recv(65_536)
+                connection.close()
+
+            threading.Thread(target=hang_up, daemon=True).start()
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            done = run_hub("publish", "open:k", "1", "--url", url, cwd=tmp_path)
+        assert done.returncode == 5
+        found = re.search(r"--idempotency-key (\w+)", done.stderr)
+        assert found is not None, done.stderr
+        line = ["publish", "open:k", "1", "--idempotency-key", found[1], "--url", hub.url()]
+        assert run_hub(*line, cwd=tmp_path).returncode == 0
 
     def test_keys_and_tokens_open_what_is_closed(self, hub: HubProcess, folder: Path, tmp_path: Path) -> None:
         line = ["publish", "closed:a", "1", "--url", hub.url()]

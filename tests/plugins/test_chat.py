@@ -465,8 +465,23 @@ async def test_coming_and_going_is_told_and_presence_knows(hub: InProcessHub) ->
     assert [join["info"]["user"] for join in joins] == ["ann", "bob"]
     assert {info["user"] for info in (await ann.presence("chat:lobby")).values()} == {"ann", "bob"}
     await bob.close()
-    assert (await ann.expect_push("chat:lobby", "leave"))["info"]["user"] == "bob"
     assert {info["user"] for info in (await ann.presence("chat:lobby")).values()} == {"ann"}
+    hub.clock.advance(5.5)
+    assert (await ann.expect_push("chat:lobby", "leave"))["info"]["user"] == "bob"
+
+
+async def test_who_loads_the_page_anew_has_not_left(hub: InProcessHub) -> None:
+    ann = await enter(hub, "ann")
+    bob = await enter(hub, "bob")
+    for _ in range(2):
+        await ann.expect_push("chat:lobby", "join")
+    await bob.close()
+    bob = await enter(hub, "bob")
+    hub.clock.advance(5.5)
+    await ann.expect_nothing("chat:lobby")
+    await bob.unsubscribe("chat:lobby")
+    for _ in range(2):
+        assert (await ann.expect_push("chat:lobby", "leave"))["info"]["user"] == "bob"
 
 
 async def test_typing_is_told_with_its_user_and_kept_nowhere(hub: InProcessHub) -> None:

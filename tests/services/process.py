@@ -65,6 +65,10 @@ class ServerProcess:
     def freeze(self) -> None:
         """Stops the process where it is (SIGSTOP): connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None and self.running:
+            os.waitid(
+                os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT
+            )  # until it stands still
 
     def thaw(self) -> None:
         """Lets a frozen process go on."""

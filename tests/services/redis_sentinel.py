@@ -22,8 +22,11 @@ WITHIN: Final = 25.0
 class RedisNode:
     """One Redis process that may be primary or replica."""
 
-    def __init__(self, program: Path, folder: Path, *, replica_of: int | None = None) -> None:
+    def __init__(
+        self, program: Path, folder: Path, *, replica_of: int | None = None, password: str = ""
+    ) -> None:
         self.port = free_port()
+        self._password = password
         folder.mkdir(parents=True)
         options = {
             "bind": "127.0.0.1",
@@ -34,6 +37,8 @@ class RedisNode:
             "repl-timeout": "3",
             "repl-ping-replica-period": "1",
         }
+        if password:
+            options |= {"requirepass": password, "masterauth": password}
         command: list[str | Path] = [program, "--save", ""]
         for name, value in options.items():
             command += [f"--{name}", value]
@@ -44,7 +49,7 @@ class RedisNode:
 
     def ask(self, *command: str | int) -> Any:
         """The answer to a command; None when there is none within a second."""
-        return ask(self.port, *command)
+        return ask(self.port, *command, password=self._password)
 
     @property
     def is_primary(self) -> bool:
@@ -56,20 +61,21 @@ class RedisNode:
 class RedisSentinels:
     """A primary, replicas, and Sentinels that name another primary within a second or two of its silence."""
 
-    def __init__(self, program: Path, folder: Path, *, replicas: int = 1) -> None:
-        primary = RedisNode(program, folder / "0")
+    def __init__(self, program: Path, folder: Path, *, replicas: int = 1, password: str = "") -> None:
+        self._password = password
+        primary = RedisNode(program, folder / "0", password=password)
         self.nodes = [primary] + [
-            RedisNode(program, folder / str(number), replica_of=primary.port)
+            RedisNode(program, folder / str(number), replica_of=primary.port, password=password)
             for number in range(1, replicas + 1)
         ]
         self._sentinels: list[tuple[int, ServerProcess]] = []
         for number in range(3):
-            self._sentinels.append(_sentinel(program, folder / f"sentinel{number}", primary.port))
+            self._sentinels.append(_sentinel(program, folder / f"sentinel{number}", primary.port, password))
         self.settle()
 
     @property
     def url(self) -> str:
-        """The broker's URL."""
+        """The broker's URL, without passwords."""
         hosts = ",".join(f"127.0.0.1:{port}" for port, _ in self._sentinels)
         return f"redis+sentinel://{hosts}?sentinel_master_name={NAME}"
 
@@ -92,7 +98,7 @@ class RedisSentinels:
 
     def named(self, sentinel: int) -> int:
         """The port of the primary by the word of the Sentinel on this port; 0 when it does not answer."""
-        address = ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        address = self._ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
         return int(address[1]) if address else 0
 
     def until_promoted(self, old: RedisNode) -> RedisNode:
@@ -107,7 +113,7 @@ class RedisSentinels:
     def failover(self) -> RedisNode:
         """Has the Sentinels make a replica the primary, in good order; returns it."""
         old = self.primary
-        until(lambda: ask(self._sentinels[0][0], "SENTINEL", "FAILOVER", NAME) is not None)
+        until(lambda: self._ask(self._sentinels[0][0], "SENTINEL", "FAILOVER", NAME) is not None)
         new = self.until_promoted(old)
         until(self._following)
         return new
@@ -116,6 +122,9 @@ class RedisSentinels:
         """Ends all processes."""
         for process in [*self.sentinels, *(node.process for node in self.nodes)]:
             process.kill()
+
+    def _ask(self, sentinel: int, *command: str) -> Any:
+        return ask(sentinel, *command, password=sentinel_password(self._password))
 
     def _following(self) -> bool:
         """Whether all others are replicas of the primary, and have its data."""
@@ -128,7 +137,7 @@ class RedisSentinels:
         if not self._following():
             return False
         for port, _ in self._sentinels:
-            flat = ask(port, "SENTINEL", "MASTER", NAME) or []
+            flat = self._ask(port, "SENTINEL", "MASTER", NAME) or []
             facts = dict(zip(flat[::2], flat[1::2], strict=True))
             if facts.get(b"num-slaves") != b"%d" % links or facts.get(b"num-other-sentinels") != b"2":
                 return False
@@ -137,10 +146,15 @@ class RedisSentinels:
         return True
 
 
-def ask(port: int, *command: str | int) -> Any:
+def sentinel_password(password: str) -> str:
+    """The password of the Sentinels of a primary with this one, which is another."""
+    return password and f"{password}-too"
+
+
+def ask(port: int, *command: str | int, password: str = "") -> Any:
     """The answer of a server to a command, as it came; None when there is none within a second."""
     try:
-        url = f"redis://127.0.0.1:{port}"
+        url = f"redis://:{password}@127.0.0.1:{port}" if password else f"redis://127.0.0.1:{port}"
         with redis.Redis.from_url(url, socket_timeout=1, retry=None, protocol=2) as client:
             client.response_callbacks.clear()
             return client.execute_command(*command)
@@ -157,7 +171,7 @@ def until(holds: Callable[[], bool], *, within: float = WITHIN) -> None:
         time.sleep(0.05)
 
 
-def _sentinel(program: Path, folder: Path, primary: int) -> tuple[int, ServerProcess]:
+def _sentinel(program: Path, folder: Path, primary: int, password: str) -> tuple[int, ServerProcess]:
     folder.mkdir(parents=True)
     port = free_port()
     settings = {
@@ -169,10 +183,12 @@ def _sentinel(program: Path, folder: Path, primary: int) -> tuple[int, ServerPro
         f"sentinel failover-timeout {NAME}": 3000,
         f"sentinel parallel-syncs {NAME}": 5,
     }
+    if password:
+        settings |= {f"sentinel auth-pass {NAME}": password, "requirepass": sentinel_password(password)}
     file = folder / "sentinel.conf"
     file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     process = ServerProcess([program, file, "--sentinel"], folder / "sentinel.log")
-    process.start(lambda: ask(port, "PING") is not None)
+    process.start(lambda: ask(port, "PING", password=sentinel_password(password)) is not None)
     return port, process
 
 

@@ -9,9 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub import metrics
+from hub.broker.changes import encode_change, encode_changes
 from hub.handlers import TopicRule
 from hub.live import LiveTopic, Subscription
-from hub.model import HistoryOptions, Position, Publication, SlowPolicy, TopicOptions
+from hub.model import ClientInfo, HistoryOptions, Position, Publication, SlowPolicy, TopicOptions
 from hub.outbox import Outbox, Tick, Unit
 from hub.protocol import deltas, fossil, wires
 from hub.protocol.deltas import Deltas
@@ -180,6 +182,47 @@ def test_joins_leave_a_newcomer_new() -> None:
     bench.turn()
     assert [push["kind"] for push in client.pushes] == ["join", "pub"]
     assert client.forms() == [False]
+
+
+def test_joins_and_leaves_in_one_message_are_pushes_of_their_own_in_one_frame_encoded_once_for_all() -> None:
+    bench = Bench()
+    clients = [
+        bench.client(),
+        bench.client(),
+        bench.client(delta=True),
+        bench.client(filter='{"key": "t", "cmp": "ex"}'),
+    ]
+    bench.publish(text(1))
+    told = [encode_change("join", ClientInfo("ann", f"c{number}")) for number in range(3)]
+    told.append(encode_change("leave", ClientInfo("bob", "b")))
+    bench.topic.accept([Publication("t", encode_changes(told), kind="changes")])
+    before = bench.wire.encoded
+    bench.turn()
+    for client in clients:
+        assert client.frames == 1
+        assert [push["info"]["client"] for push in client.pushes if push["kind"] == "join"] == [
+            "c0",
+            "c1",
+            "c2",
+        ]
+        assert [push["kind"] for push in client.pushes][-1] == "leave"
+    # Once for the plain ones, once for those with differences, once for the filter, which admits no publication.
+    assert bench.wire.encoded - before == 5 + 5 + 4
+    bench.publish(text(2))
+    bench.turn()
+    assert clients[2].forms() == [False, True]
+
+
+def test_joins_and_leaves_that_cannot_be_read_are_counted_and_harm_nothing() -> None:
+    bench = Bench()
+    client = bench.client()
+    dropped = metrics.DROPPED.labels("unreadable")
+    before = metrics.total(dropped)
+    bench.topic.accept([Publication("t", b"[7]", kind="changes")])
+    bench.publish("1")
+    bench.turn()
+    assert [push["kind"] for push in client.pushes] == ["pub"]
+    assert metrics.total(dropped) == before + 1
 
 
 def test_publications_without_history_count_too() -> None:

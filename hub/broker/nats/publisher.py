@@ -74,7 +74,8 @@ class Publisher:
             raise BrokerError("the node is not connected to its broker")
         if len(body) + _SLACK > link.max_message:
             raise BrokerError(
-                f"the publication is larger than NATS takes, which is {link.max_message - _SLACK} bytes"
+                f"the publication is larger than NATS takes, which is {link.max_message - _SLACK} bytes",
+                lasting=True,
             )
         if message.history is None and not message.idempotency_key and message.version <= 0:
             await link.send(self._subjects.live(topic), b"\n" + body)

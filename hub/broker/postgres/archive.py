@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from hub.broker.envelope import EnvelopeError, decode_body
@@ -28,6 +29,9 @@ FROM @topic@ t LEFT JOIN LATERAL (
 WHERE t.name = $1 AND t.run = $2 AND t.expires > now()
 ORDER BY h.at_offset {order}
 """
+_TOPS: Final = """
+SELECT name, top, epoch FROM @topic@ WHERE name = ANY($1) AND run = $2 AND expires > now()
+"""
 _OPEN: Final = "SELECT FROM @lock@($1, $2, $3, $4)"
 _REMOVE: Final = """
 UPDATE @topic@ SET first = top + 1, due = now() WHERE name = $1
@@ -43,6 +47,7 @@ class Archive:
         self._forward, self._backward = (
             schema.names.fill(_READ.format(order=order)) for order in ("ASC", "DESC")
         )
+        self._tops = schema.names.fill(_TOPS)
         self._open = schema.names.fill(_OPEN)
         self._remove = schema.names.fill(_REMOVE)
 
@@ -72,6 +77,12 @@ class Archive:
             )
         except EnvelopeError as error:
             raise BrokerError(f"the history of topic {topic!r} cannot be read: {error}") from None
+
+    async def positions(self, topics: Sequence[str]) -> dict[str, Position]:
+        """The top positions of those topics that have one, by one statement."""
+        names = {topic.encode("utf-8", "surrogatepass"): topic for topic in topics}
+        rows = await self._pool.fetch(self._tops, list(names), self._schema.run)
+        return {names[row["name"]]: Position(row["top"], row["epoch"]) for row in rows}
 
     async def remove(self, topic: str) -> None:
         """Lets nobody read what is kept until now; the trimming job deletes it."""

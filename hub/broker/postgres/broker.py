@@ -18,7 +18,7 @@ from hub.broker.postgres.relay import Relay
 from hub.broker.postgres.schema import Schema
 from hub.broker.postgres.trimmer import Trimmer
 from hub.errors import HubError
-from hub.model import HistoryOptions, HistoryPage, HistoryQuery
+from hub.model import HistoryOptions, HistoryPage, HistoryQuery, Position
 from hub.postgres import Pool, Server
 
 PUBLISH_SECONDS: Final = 3.0
@@ -106,6 +106,11 @@ class PostgresBroker(Broker):
     async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
         """Reads kept publications and the top position. Raises BrokerError."""
         return await self._archive.history(topic, query)
+
+    async def positions(self, topics: Sequence[str]) -> dict[str, Position]:
+        """The top positions of several topics. Raises BrokerError."""
+        known = await self._archive.positions(topics)
+        return known | await super().positions([topic for topic in topics if topic not in known])
 
     async def remove_history(self, topic: str) -> None:
         """Forgets the kept publications. Raises BrokerError."""

@@ -1,4 +1,4 @@
-"""One Redis server as the broker uses it: publishing, reading and subscribing, each over a connection of its own."""
+"""One Redis as the broker uses it: publishing, reading and subscribing, each over connections of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from hub.broker.base import Outgoing, PublishResult
 from hub.broker.envelope import EnvelopeError, decode_body, encode_body, parse_place
 from hub.broker.epochs import new_epoch
 from hub.broker.inbox import Inbox
+from hub.broker.redis.cluster_subscriber import ClusterSubscriber
 from hub.broker.redis.keys import Names
 from hub.broker.redis.scripts import HISTORY, PUBLISH, SCRIPTS
 from hub.broker.redis.subscriber import Subscriber
 from hub.errors import BrokerError
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
 from hub.redis.client import Redis
+from hub.redis.cluster_map import ClusterMap
 from hub.redis.places import place_of
 
 DEFAULT_META_TTL: Final = 30 * 86_400.0
@@ -24,13 +26,19 @@ _NOTHING: Final = ("", "", "", 0)
 
 
 class RedisServer:
-    """Keeps and carries the topics that fall to one server. Every method may raise BrokerError."""
+    """Keeps and carries the topics that fall to one server, or to one cluster. Every method may raise BrokerError."""
 
     def __init__(
         self, url: str, inbox: Inbox, *, prefix: str, timeout: float, connect_timeout: float
     ) -> None:
         place = place_of(url)
-        self.subscriber = Subscriber(place, inbox, connect_timeout=connect_timeout)
+        self.subscriber: Subscriber | ClusterSubscriber
+        if isinstance(place, ClusterMap):
+            self.subscriber = ClusterSubscriber(place, inbox, connect_timeout=connect_timeout)
+            self._send = "SPUBLISH"
+        else:
+            self.subscriber = Subscriber(place, inbox, connect_timeout=connect_timeout)
+            self._send = "PUBLISH"
         self._names = Names(prefix, place.db)
         self._publishing, self._reading = (
             Redis(place, scripts=SCRIPTS, timeout=timeout, connect_timeout=connect_timeout) for _ in range(2)
@@ -59,7 +67,7 @@ class RedisServer:
         body = encode_body(message.publication)
         channel = self._names.channel(topic)
         if message.history is None and not message.idempotency_key and message.version <= 0:
-            await self._publishing.command(channel, "PUBLISH", channel, b"\n" + body)
+            await self._publishing.command(channel, self._send, channel, b"\n" + body)
             return PublishResult()
         keys = [self._names.meta(topic), self._names.stream(topic)]
         if message.idempotency_key:
@@ -68,6 +76,7 @@ class RedisServer:
             PUBLISH,
             keys,
             new_epoch(),
+            self._send,
             channel,
             body,
             *_bounds(message),

@@ -25,6 +25,8 @@ class Want:
     topic: str
     channel: bytes
     live: bool = False
+    epoch: str = ""
+    ended: str = ""
     waiter: asyncio.Future[None] | None = None
 
     async def confirmed(self) -> None:
@@ -55,9 +57,19 @@ class Want:
         return True
 
     def deliver(self, message: bytes, inbox: Inbox) -> None:
-        """Puts what came into the inbox."""
+        """Puts what came into the inbox, unless it belongs to an epoch that has ended.
+
+        A primary of a cluster that hung while its replica took over may still send what it was told before.
+        """
         try:
-            inbox.put(self.topic, decode_message(self.topic, message))
+            publication = decode_message(self.topic, message)
         except EnvelopeError as error:
             logger.warning("what came on topic %r is no publication: %s", self.topic, error)
             inbox.gap(self.topic, "a publication could not be read")
+            return
+        if publication.epoch != self.epoch and publication.epoch:
+            if publication.epoch == self.ended:
+                logger.warning("a publication on topic %r came from an epoch that has ended", self.topic)
+                return
+            self.ended, self.epoch = self.epoch, publication.epoch
+        inbox.put(self.topic, publication)

@@ -154,14 +154,40 @@ async def test_publish_passes_schema_and_handlers(hub: InProcessHub) -> None:
     assert await code_of(hub, "publish", {"channel": "guarded:a", "data": "end"}) == 103
 
 
-async def test_a_broker_that_is_away_is_error_100(hub: InProcessHub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("unknown", "code"), [(False, 100), (True, 300)])
+async def test_a_broker_that_is_away_is_error_100_and_one_that_may_have_stored_it_300(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch, *, unknown: bool, code: int
+) -> None:
     async def away(*_: Any) -> None:
-        raise BrokerError("redis://:password@secret is gone")
+        raise BrokerError("redis://:password@secret is gone", unknown=unknown)
 
     monkeypatch.setattr(hub.hub.broker, "publish", away)
     error = (await call(hub, "publish", {"channel": "plain:a", "data": 1}))["error"]
-    assert error["code"] == 100
+    assert error["code"] == code
     assert "secret" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("history", {"channel": "news:a"}),
+        ("history_remove", {"channel": "news:a"}),
+        ("presence", {"channel": "news:a"}),
+        ("presence_stats", {"channel": "news:a"}),
+        ("disconnect", {"user": "ann"}),
+    ],
+)
+async def test_what_may_simply_be_done_again_is_never_unknown(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch, method: str, request_: dict[str, Any]
+) -> None:
+    async def away(*_: Any) -> None:
+        raise BrokerError("no answer", unknown=True)
+
+    for name in ("publish", "history", "remove_history"):
+        monkeypatch.setattr(hub.hub.broker, name, away)
+    for name in ("get", "stats"):
+        monkeypatch.setattr(hub.hub.presence, name, away)
+    assert await code_of(hub, method, request_) == 100
 
 
 async def test_broadcast_answers_for_each_topic_in_order(hub: InProcessHub) -> None:

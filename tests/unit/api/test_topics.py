@@ -214,18 +214,22 @@ async def test_history_needs_the_permission_of_subscribers(hub: InProcessHub) ->
     assert (await error(hub, "GET", "/api/topics/chat:a", 401, headers={"X-API-Key": "no"}))["code"] == 101
 
 
-async def test_a_broker_that_is_away_is_503_and_asks_to_come_again(
-    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("unknown", "status", "code", "advice"),
+    [(False, 503, 100, "nothing was stored"), (True, 504, 300, "retry with the same idempotency key")],
+)
+async def test_a_broker_that_is_away_is_503_and_one_that_may_have_stored_it_504(
+    hub: InProcessHub, monkeypatch: pytest.MonkeyPatch, *, unknown: bool, status: int, code: int, advice: str
 ) -> None:
     async def away(*_: Any) -> None:
-        raise BrokerError("redis://:password@secret is gone", unknown=True)
+        raise BrokerError("redis://:password@secret is gone", unknown=unknown)
 
     monkeypatch.setattr(hub.hub.broker, "publish", away)
     response = await hub.http.post("/api/topics/plain:a", content="x")
-    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert (response.status_code, response.headers["retry-after"]) == (status, "1")
     told = response.json()["error"]
-    assert told["code"] == 100
-    assert "idempotency key" in told["message"]
+    assert told["code"] == code
+    assert advice in told["message"]
     assert "secret" not in told["message"]
 
 

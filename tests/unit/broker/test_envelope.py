@@ -18,7 +18,7 @@ publications = st.builds(
     info=st.none() | infos,
     tags=st.none() | st.dictionaries(text, text),
     time=st.integers(0, 2**53),
-    kind=st.sampled_from(["pub", "join", "leave"]),
+    kind=st.sampled_from(["pub", "join", "leave", "changes"]),
 )
 
 

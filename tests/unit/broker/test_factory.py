@@ -14,7 +14,11 @@ def test_scheme_names_the_broker() -> None:
     assert isinstance(make_broker("memory://"), MemoryBroker)
     assert make_broker("redis://127.0.0.1:1/2").shared
     assert not MemoryBroker.shared
-    assert {"memory", "redis", "rediss", "nats", "tls", "postgresql", "postgres"} == set(SCHEMES)
+    assert make_broker("redis+sentinel://a:1,b:2?sentinel_master_name=m").shared
+    assert {"memory", "nats", "tls", "postgresql", "postgres"} == {
+        each for each in SCHEMES if not each.startswith("redis")
+    }
+    assert {"redis", "rediss", "redis+sentinel", "rediss+sentinel"} <= set(SCHEMES)
     assert make_broker("postgresql://u:p@127.0.0.1:1/n").shared
 
 

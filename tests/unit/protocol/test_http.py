@@ -28,7 +28,7 @@ from hub.errors import (
 from hub.protocol.http import refusal
 
 
-def because(end: Disconnect, cause: HubError) -> Disconnect:
+def because(end: Disconnect | ReplyError, cause: HubError) -> HubError:
     end.__cause__ = cause
     return end
 
@@ -43,6 +43,9 @@ def because(end: Disconnect, cause: HubError) -> Disconnect:
         (ReplyError(1_500, "a plugin's"), 422, 1_500),
         (TopicError("bad name"), 400, 107),
         (BrokerError("away"), 503, 100),
+        (BrokerError("no answer", unknown=True), 504, 300),
+        (BrokerError("too large", lasting=True), 400, 107),
+        (because(ReplyError(INTERNAL), BrokerError("away")), 503, 100),
         (StoreError("not migrated"), 503, 100),
         (ReplyError(1_404, "a plugin's 404"), 404, 1_404),
         (Disconnect(SOCKET_BAD_TOKEN), 401, 101),
@@ -55,13 +58,14 @@ def because(end: Disconnect, cause: HubError) -> Disconnect:
         (because(Disconnect(SOCKET_UNKNOWN_TOPIC), TopicError("bad name")), 400, 107),
         (because(Disconnect(SOCKET_LIMIT), ReplyError(TOO_MANY_REQUESTS)), 429, 111),
         (because(Disconnect(SERVER_ERROR), BrokerError("away")), 503, 100),
+        (because(Disconnect(SERVER_ERROR), BrokerError("no answer", unknown=True)), 503, 100),
     ],
 )
 def test_each_error_has_the_status_that_fits(error: HubError, status: int, code: int) -> None:
     told = refusal(error)
     assert (told.status, told.code) == (status, code)
     assert told.message
-    assert ("Retry-After" in told.headers) == (status in {429, 503})
+    assert ("Retry-After" in told.headers) == (status in {429, 503, 504})
 
 
 @pytest.mark.parametrize("code", REPLY_CODES)

@@ -49,6 +49,10 @@ def test_the_defaults_with_a_good_secret_break_no_rule() -> None:
         "redis://h:1/2",
         "rediss://:pw@h",
         "redis://",
+        "redis+sentinel://h?sentinel_master_name=m",
+        "rediss+sentinel://u:pw@a,b:26379,[::1]:1/2?sentinel_master_name=m&sentinel_user=s&sentinel_password=p",
+        "redis+cluster://h",
+        "rediss+cluster://u:pw@a,b:6380,[::1]:1/0?ssl_ca_certs=ca.pem",
         "nats://u:pw@h",
         "tls://h:4222",
         "postgresql://u:pw@h/n",
@@ -96,6 +100,31 @@ def test_passwords_in_urls_are_not_shown() -> None:
     )
     assert len(lines) == 2
     assert "pass-word" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis+sentinel://h:26379/0", "append ?sentinel_master_name=mymaster"),
+        ("redis+sentinel://h:26379/primary/0", "append ?sentinel_master_name=primary"),
+        ("redis+sentinel://h/x?sentinel_master_name=m", "must be the number of a database"),
+        ("redis+sentinel://?sentinel_master_name=m", "each Sentinel is a host and a port"),
+        ("redis+sentinel://a,,b?sentinel_master_name=m", "each Sentinel is a host and a port"),
+        ("redis+sentinel://a:x?sentinel_master_name=m", "each Sentinel is a host and a port"),
+        ("redis+sentinel://a:0?sentinel_master_name=m", "each Sentinel is a host and a port"),
+        ("redis+sentinel://a?sentinel_master_name=m&sentinel_username=u", "sentinel_username"),
+        (
+            "redis+sentinel://a?sentinel_master_name=m&sentinel_user=u",
+            "sentinel_user needs sentinel_password",
+        ),
+        ("redis+sentinel://a?sentinel_master_name", "what follows the ? must be name=value"),
+    ],
+)
+def test_wrong_urls_of_sentinels_say_what_is_wrong_and_how_to_write_them(url: str, text: str) -> None:
+    (line,) = broken(broker={"url": url.replace("://", "://:pass-word@")})
+    assert text in line
+    assert "Write redis+sentinel://" in line
+    assert "pass-word" not in line
 
 
 def test_one_broker_links_no_workers_and_another_does() -> None:
@@ -184,3 +213,21 @@ def test_a_private_key_in_the_place_of_a_public_one_is_refused_unseen(rsa_key: r
 def test_scopes_that_are_known(scope: str) -> None:
     auth = {"jwt": {"secret": SECRET}, "api_keys": {"a": {"key": "k4vK2mWq8sT1zXyP", "allow": scope}}}
     assert broken(auth=auth) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("redis+cluster://h/1", "a cluster has one database only"),
+        ("redis+cluster://h?db=0", "a cluster has one database only"),
+        ("redis+cluster://", "each node is a host and a port"),
+        ("redis+cluster://a,,b", "each node is a host and a port"),
+        ("redis+cluster://a:x", "each node is a host and a port"),
+        ("rediss+cluster://a:0", "each node is a host and a port"),
+    ],
+)
+def test_wrong_urls_of_clusters_say_what_is_wrong_and_how_to_write_them(url: str, text: str) -> None:
+    (line,) = broken(broker={"url": url.replace("://", "://:pass-word@")})
+    assert text in line
+    assert "Write redis+cluster://" in line
+    assert "pass-word" not in line

@@ -1,24 +1,10 @@
 -- What the other scripts begin with.
 -- A topic's meta is a hash: e epoch, o top offset, r run of the server in which the epoch began, v and w version.
 
--- The run that goes on now: the server's own (it ends with the connection by which it was asked), and the replication id
--- of its data, which every promotion of a replica changes, and which may thus be another one than at connect.
-local function run_now(asked)
-  local info = redis.pcall('INFO', 'replication')
-  if type(info) == 'string' then
-    local _, at = string.find(info, 'master_replid:', 1, true)
-    if at then
-      return string.match(asked, '^[^:]*') .. ':' .. string.sub(info, at + 1, at + 40)
-    end
-  end
-  return asked
-end
-
 -- The epoch in force. Without meta, what the stream holds belongs to positions that nobody knows any more. After a
 -- restart or a failover the server may lack the latest offsets and would give them out again: what is kept stays
 -- readable, but under a new epoch, so that nobody takes new publications for those.
-local function epoch_of(meta, stream, asked, fresh)
-  local run = run_now(asked)
+local function epoch_of(meta, stream, run, fresh)
   local known = redis.call('HMGET', meta, 'e', 'r')
   if known[1] and known[2] == run then
     return known[1]

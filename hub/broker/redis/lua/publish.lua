@@ -1,9 +1,10 @@
 -- KEYS: meta, stream, and for an idempotency key the key of its result.
--- ARGV: run, fresh epoch, channel, body, size ('' without history), ttl, meta ttl, result ttl (ms), version, its epoch.
+-- ARGV: run, fresh epoch, PUBLISH or SPUBLISH, channel, body, size ('' without history), ttl, meta ttl,
+-- result ttl (ms), version, its epoch.
 -- Returns whether it was suppressed (1) or not (0), and the position as offset:epoch, '' without history.
 local meta, stream, seen = KEYS[1], KEYS[2], KEYS[3]
-local run, fresh, channel, body, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local ttl, meta_ttl, result_ttl, version, version_epoch = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local run, fresh, send, channel, body, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local ttl, meta_ttl, result_ttl, version, version_epoch = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local place = ''
 
 if seen then
@@ -47,5 +48,5 @@ end
 if seen then
   redis.call('SET', seen, place, 'PX', result_ttl)
 end
-redis.call('PUBLISH', channel, place .. '\n' .. body)
+redis.call(send, channel, place .. '\n' .. body)
 return {0, place}

@@ -1,0 +1,85 @@
+"""Changes of presence that failed, made good once the store answers again.
+
+A lease lasts as long as its node, so a client whose removal failed would be present for as long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from hub.model import ClientInfo, PresenceStats
+from hub.presence.base import Entry, Lease, Presence
+
+_log = logging.getLogger("hub.presence")
+MAX_OWED: Final = 200_000
+"""Clients still to be removed, several times those that a node can have; what is beyond ends with the node's lease."""
+
+
+class Amends(Presence):
+    """A store that remembers whom it could not remove, and whom it may have entered although it said that it failed."""
+
+    def __init__(self, store: Presence) -> None:
+        self.shared = store.shared  # as a store says it of its class
+        self._store = store
+        self._owed: dict[tuple[str, str], str] = {}
+
+    async def start(self) -> None:
+        """As the store's."""
+        await self._store.start()
+
+    async def stop(self) -> None:
+        """As the store's; what is owed ends with the lease."""
+        await self._store.stop()
+
+    async def add(self, topic: str, info: ClientInfo) -> None:
+        """As the store's."""
+        self._owed.pop((topic, info.client), None)
+        try:
+            await self._store.add(topic, info)
+        except BaseException:
+            self._owe(topic, info.client, info.user)
+            raise
+
+    async def remove(self, topic: str, client: str, user: str) -> None:
+        """As the store's; where it fails it is made good later."""
+        try:
+            await self._store.remove(topic, client, user)
+        except BaseException:
+            self._owe(topic, client, user)
+            raise
+
+    async def get(self, topic: str) -> Mapping[str, ClientInfo]:
+        """As the store's."""
+        return await self._store.get(topic)
+
+    async def stats(self, topic: str) -> PresenceStats:
+        """As the store's."""
+        return await self._store.stats(topic)
+
+    async def renew(self) -> Lease:
+        """As the store's."""
+        return await self._store.renew()
+
+    async def restore(self, entries: Mapping[str, list[ClientInfo]]) -> list[Entry]:
+        """As the store's."""
+        return await self._store.restore(entries)
+
+    async def sweep(self, limit: int) -> list[Entry]:
+        """As the store's."""
+        return await self._store.sweep(limit)
+
+    async def settle(self) -> None:
+        """Removes those whom it owes. Raises BrokerError when the store is away still."""
+        for (topic, client), user in list(self._owed.items()):
+            # One that has subscribed again meanwhile is owed nothing any more.
+            if (topic, client) in self._owed:
+                await self._store.remove(topic, client, user)
+                self._owed.pop((topic, client), None)
+
+    def _owe(self, topic: str, client: str, user: str) -> None:
+        if len(self._owed) < MAX_OWED:
+            self._owed[topic, client] = user
+        else:
+            _log.error("client %s is present until this node stops: too many changes failed", client)

@@ -1,3 +1,0 @@
--- Returns clients and their entries in turn.
-expire(now_ms())
-return redis.call('HGETALL', entries)

@@ -1,3 +1,0 @@
--- ARGV: the client.
-leave(ARGV[1])
-return 1

@@ -1,0 +1,1 @@
+"""Presence on NATS: clients, users, counts and leases as messages of one stream in memory."""

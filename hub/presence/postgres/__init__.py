@@ -1,0 +1,1 @@
+"""Presence on PostgreSQL: entries under one lease per node, with counts that are kept along with them."""

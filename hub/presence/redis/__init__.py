@@ -1,0 +1,1 @@
+"""Presence on Redis, common to all nodes: entries by topic, and one lease for each node."""
