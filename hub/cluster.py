@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from hub import metrics
 from hub.errors import BrokerError, HubError
 from hub.tasks import Tasks
 
@@ -25,6 +26,8 @@ GONE: Final = 3 * BEAT
 ANSWER_SECONDS: Final = 2.0
 MAX_ASKED: Final = 10_000
 """Questions that may wait for an answer; more are refused."""
+MAX_AT_WORK: Final = 10_000
+"""Letters of others that may be worked on at the same time; more are refused, or dropped where nobody waits."""
 
 Method = Callable[[bytes], Awaitable[bytes]]
 """Answers a letter's body. What it raises is told to the one who asked as a failure."""
@@ -66,6 +69,7 @@ class Cluster:
         self._heard: dict[str, float] = {}
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._at_work = 0
 
     def start(self, upkeep: Tasks) -> None:
         """Begins to say that the node is there, for as long as the owner of the upkeep runs."""
@@ -147,11 +151,17 @@ class Cluster:
             self._tasks.spawn(self._say(Letter("beat", self.node, letter.sender)), "greeting of a node")
 
     async def _answer(self, letter: Letter) -> None:
+        self._at_work += 1
         try:
+            if self._at_work > MAX_AT_WORK:
+                metrics.DROPPED.labels("letters").inc()
+                raise NodeAway("too much is asked of this node at once")
             kind, body = "answer", await self._do(letter.method, letter.body)
         except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked is told
             _log.warning("could not do %r for node %s: %s", letter.method, letter.sender, error)
             kind, body = "failure", str(error).encode()
+        finally:
+            self._at_work -= 1
         if letter.kind == "ask":
             answer = Letter(
                 "answer" if kind == "answer" else "failure", self.node, letter.sender, letter.number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Collection
 from typing import Protocol
 
@@ -16,13 +15,11 @@ from hub.model import Position, Publication, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit, Wire
 from hub.positions import Visit
 from hub.protocol.deltas import Deltas
-from hub.recovery import Recovered
+from hub.recovery import Record, Recovered
 from hub.tags import TagFilter
 from hub.views import Views
 
 _log = logging.getLogger("hub.live")
-MAX_HELD = 10_000
-"""Publications held back at most while the position is being learnt or mended; beyond, it counts as a gap."""
 
 
 class Owner(Protocol):
@@ -99,8 +96,7 @@ class LiveTopic:
         "_pending",
         "_tick",
         "_views",
-        "buffers",
-        "epoch",
+                "epoch",
         "groups",
         "held",
         "mend_again",
@@ -109,6 +105,7 @@ class LiveTopic:
         "offset",
         "opened",
         "overflow",
+        "records",
         "rule",
         "users",
         "visit",
@@ -123,15 +120,15 @@ class LiveTopic:
         """Subscriptions held or being made."""
         self.offset = 0
         self.epoch = ""
-        self.held: deque[Publication] | None = deque() if rule.options.history else None
+        self.held: Record | None = Record() if rule.options.history else None
         """What arrived while the position is not known for sure; None in the normal case."""
         self.overflow = False
         self.opened = False
         self.mending = False
         self.mend_again = False
         self.visit: Visit | None = None
-        self.buffers: list[list[Publication]] = []
-        """What is delivered is copied here for subscribers whose history is being read."""
+        self.records: list[Record] = []
+        """What is delivered is recorded here for subscribers whose history is being read."""
         self._pending: list[Publication] = []
         self._tick = tick
         self._deltas = Deltas() if deltas is None else deltas
@@ -201,29 +198,30 @@ class LiveTopic:
                 self.offset = publication.offset
                 self._take(publication)
             elif not recovery.seen(publication, self.offset, self.epoch):
-                self.held = deque()
+                self.held = Record()
                 self._hold(publications[index:])
                 return False
         return True
 
     def release(self, position: Position) -> bool:
         """Declares a position and lets through what was held back; False when that shows another gap."""
-        held, self.held = self.held or deque(), None
+        held, self.held = self.held, None
         self.offset, self.epoch = position.offset, position.epoch
         overflow, self.overflow = self.overflow, False
         if overflow:
-            self.held = deque()
+            self.held = Record()
             return False
-        return self.accept(list(held))
+        return self.accept(held.publications if held is not None else [])
 
     def hold(self) -> None:
         """Holds back what arrives from now on, until the next release."""
         if self.held is None:
-            self.held = deque()
+            self.held = Record()
 
     def holds(self, publications: list[Publication]) -> bool:
         """Whether all of them have arrived and are held back."""
-        held = {(publication.offset, publication.epoch) for publication in self.held or ()}
+        waiting = self.held.publications if self.held is not None else ()
+        held = {(publication.offset, publication.epoch) for publication in waiting}
         return all((publication.offset, publication.epoch) in held for publication in publications)
 
     def catch_up(self, publications: list[Publication]) -> bool:
@@ -233,15 +231,16 @@ class LiveTopic:
         self.held = held
         return complete
 
-    def forget(self, buffer: list[Publication]) -> None:
-        """Stops recording deliveries in a buffer."""
-        self.buffers = [other for other in self.buffers if other is not buffer]
+    def forget(self, record: Record) -> None:
+        """Stops recording deliveries there."""
+        self.records = [other for other in self.records if other is not record]
 
     def _hold(self, publications: list[Publication]) -> None:
         assert self.held is not None  # noqa: S101 - the callers' invariant
-        self.held.extend(publications)
-        if len(self.held) > MAX_HELD:
-            self.held.clear()
+        for publication in publications:
+            self.held.add(publication)
+        if self.held.full:
+            self.held = Record()
             self.overflow = True
 
     def _take_unplaced(self, publication: Publication) -> None:
@@ -258,10 +257,8 @@ class LiveTopic:
             self._take(change)
 
     def _take(self, publication: Publication) -> None:
-        for buffer in self.buffers:
-            # A record that stops here has a hole, so whoever reads it is told that it is not recovered.
-            if len(buffer) < MAX_HELD:
-                buffer.append(publication)
+        for record in self.records:
+            record.add(publication)
         if not self._pending:
             self._tick.mark(self)
         self._pending.append(publication)

@@ -81,7 +81,7 @@ PUBLISH_WAITING = Gauge(
 )
 PUBLISH_OVERFLOWS = Counter(
     "hub_publish_overflows",
-    "Publications refused because as many as may waited for the broker already.",
+    "Publications refused because as many as may waited for the broker, or were under way to it, already.",
     registry=REGISTRY,
 )
 PUBLISH_FAILURES = Counter(

@@ -1,15 +1,43 @@
 """Position arithmetic: from what a client has seen, what is kept and what arrived meanwhile, to what it must be sent.
 
-Pure functions. The rule they serve: a client gets every publication after its position exactly once and in order, or
-is told that it did not.
+Pure functions, and the record of what arrived meanwhile. The rule they serve: a client gets every publication after
+its position exactly once and in order, or is told that it did not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hub.model import HistoryPage, Position, Publication
+
+MAX_RECORDED: Final = 10_000
+"""Publications that are recorded while a history is read or a position learnt; beyond, it counts as a gap."""
+MAX_RECORDED_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of their payloads."""
+
+
+class Record:
+    """Publications in the order in which they came, up to a bound; `full` once one found no room.
+
+    From then on none is added. What is read from it then ends with a hole, which `merge` finds.
+    """
+
+    __slots__ = ("_bytes", "full", "publications")
+
+    def __init__(self) -> None:
+        self.publications: list[Publication] = []
+        self.full = False
+        self._bytes = 0
+
+    def add(self, publication: Publication) -> None:
+        """Adds one behind the others, as long as there is room."""
+        self._bytes += len(publication.raw)
+        if len(self.publications) >= MAX_RECORDED or self._bytes > MAX_RECORDED_BYTES:
+            self.full = True
+        if not self.full:
+            self.publications.append(publication)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ _log = logging.getLogger("hub.sender")
 MAX_COUNT: Final = 10_000
 """Publications that may wait in a node; beyond, a publish is refused at once."""
 MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_UNDER_WAY: Final = 50_000
+"""Publications handed to the broker whose outcome is not known yet; beyond, a publish is refused at once."""
+MAX_UNDER_WAY_BYTES: Final = 64 * 1024 * 1024
 OVERHEAD: Final = 400
 """Bytes that a waiting publication counts beside its payload."""
 TOPICS_AT_ONCE: Final = 64
@@ -72,7 +75,7 @@ class Sender:
         self._tasks = tasks
         self._max_count = max_count
         self._max_bytes = max_bytes
-        self._publish: Publish
+        self._broker: Publish
         self._own_keys = True
         self._topics: dict[str, dict[_Waiting, None]] = {}
         self._slots = asyncio.Semaphore(TOPICS_AT_ONCE)
@@ -80,10 +83,13 @@ class Sender:
         self.count = 0
         """Publications that wait now."""
         self.bytes = 0
+        self.under_way = 0
+        """Publications that the broker has, and has not answered."""
+        self.under_way_bytes = 0
 
     def attach(self, publish: Publish, *, own_keys: bool) -> None:
         """Sets the way to the broker, once; without `own_keys` a publish there never ends in doubt."""
-        self._publish = publish
+        self._broker = publish
         self._own_keys = own_keys
 
     async def send(self, outgoing: Outgoing, wait: float) -> PublishResult:
@@ -98,6 +104,19 @@ class Sender:
         except BrokerError as error:
             metrics.PUBLISH_FAILURES.labels("unknown" if error.unknown else "refused").inc()
             raise
+
+    async def _publish(self, outgoing: Outgoing) -> PublishResult:
+        size = len(outgoing.publication.raw) + OVERHEAD
+        if self.under_way >= MAX_UNDER_WAY or self.under_way_bytes + size > MAX_UNDER_WAY_BYTES:
+            metrics.PUBLISH_OVERFLOWS.inc()
+            raise BrokerError("the broker is slow: as many publications as may be under way are")
+        self.under_way += 1
+        self.under_way_bytes += size
+        try:
+            return await self._broker(outgoing)
+        finally:
+            self.under_way -= 1
+            self.under_way_bytes -= size
 
     def close(self) -> None:
         """From here on nothing waits; what does is refused, or told to be unknown where it is."""

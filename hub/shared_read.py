@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from hub.model import HistoryPage, HistoryQuery, Position, Publication
+from hub.recovery import Record
 from hub.tasks import Tasks
 
 Read = Callable[[str, HistoryQuery], Awaitable[HistoryPage]]
@@ -22,10 +23,10 @@ class Recorded(Protocol):
 
     name: str
     epoch: str
-    buffers: list[list[Publication]]
+    records: list[Record]
 
-    def forget(self, buffer: list[Publication]) -> None:
-        """Stops recording deliveries in a buffer."""
+    def forget(self, record: Record) -> None:
+        """Stops recording deliveries there."""
 
 
 class _Gathered:
@@ -36,7 +37,7 @@ class _Gathered:
     def __init__(self, offset: int) -> None:
         self.offset = offset
         self.readers = 0
-        self.meanwhile: list[Publication] = []
+        self.meanwhile = Record()
         self.task: asyncio.Task[HistoryPage]
 
 
@@ -60,13 +61,13 @@ class SharedReads:
         gathered = self._gathering.get(live.name)
         if gathered is None:
             gathered = self._gathering[live.name] = _Gathered(offset)
-            live.buffers.append(gathered.meanwhile)
+            live.records.append(gathered.meanwhile)
             gathered.task = self._tasks.spawn(self._run(live, gathered), f"read {live.name}")
         gathered.offset = min(gathered.offset, offset)
         gathered.readers += 1
         try:
             page = await asyncio.shield(gathered.task)
-            yield page, gathered.meanwhile
+            yield page, gathered.meanwhile.publications
         finally:
             gathered.readers -= 1
             if not gathered.readers:

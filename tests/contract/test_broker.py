@@ -18,7 +18,7 @@ from hub.model import ClientInfo, HistoryOptions, HistoryQuery, Position, Public
 from tests.contract.bridged import ALL, KEPT, TOPIC, Hub, eventually, position, running
 
 
-@pytest.fixture(params=["memory", "redis", "redis_sentinel", "nats", "postgresql"])
+@pytest.fixture(params=["memory", "redis", "redis_sentinel", "redis_cluster", "nats", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
     if request.param == "memory":
         return "memory://"

@@ -8,9 +8,10 @@ import pytest
 
 from hub.congestion import MAX_WAITING, MAX_WAITING_BYTES
 from hub.handlers import TopicRule
-from hub.live import MAX_HELD, LiveTopic, Subscription
+from hub.live import LiveTopic, Subscription
 from hub.model import HistoryOptions, Position, Publication, SlowPolicy, TopicOptions
 from hub.outbox import MAX_JOINED, Outbox, Tick, Unit
+from hub.recovery import MAX_RECORDED, MAX_RECORDED_BYTES, Record
 
 
 class Letters:
@@ -171,10 +172,14 @@ def test_what_comes_before_the_position_is_known_is_held_and_then_sorted_out() -
 
 
 def test_too_much_held_back_is_a_gap_not_a_growing_heap() -> None:
-    bench = Bench()
-    bench.topic.hold()
-    bench.topic.accept([pub(offset) for offset in range(1, MAX_HELD + 2)])
-    assert not bench.topic.release(Position(0, "e"))
+    for much in (
+        [pub(offset) for offset in range(1, MAX_RECORDED + 2)],
+        [pub(offset, bytes(1_048_576)) for offset in range(1, MAX_RECORDED_BYTES // 1_048_576 + 2)],
+    ):
+        bench = Bench()
+        bench.topic.hold()
+        bench.topic.accept(much)
+        assert not bench.topic.release(Position(0, "e"))
 
 
 def test_publications_without_history_pass_at_once() -> None:
@@ -226,12 +231,15 @@ def test_a_slow_reader_is_reported_and_the_others_are_served() -> None:
     assert fine.units == [b"1", b"2"]
 
 
-def test_buffers_see_what_is_delivered_while_history_is_read() -> None:
+def test_records_see_what_is_delivered_while_history_is_read() -> None:
     bench = Bench()
-    meanwhile: list[Publication] = []
-    bench.topic.buffers.append(meanwhile)
+    meanwhile = Record()
+    bench.topic.records.append(meanwhile)
     bench.topic.accept([pub(1), pub(2)])
-    assert [publication.offset for publication in meanwhile] == [1, 2]
+    assert [publication.offset for publication in meanwhile.publications] == [1, 2]
+    bench.topic.forget(meanwhile)
+    bench.topic.accept([pub(3)])
+    assert len(meanwhile.publications) == 2
 
 
 def _congest(bench: Bench) -> tuple[Peer, Subscription]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.model import HistoryPage, Position, Publication
-from hub.recovery import merge
+from hub.recovery import MAX_RECORDED, Record, merge
 
 
 def pubs(*offsets: int, epoch: str = "e") -> list[Publication]:
@@ -83,3 +83,14 @@ def test_the_outcome_is_complete_and_in_order_or_told(
     else:
         assert outcome.publications == []
         assert outcome.position == Position(live, "e")
+
+
+def test_a_record_that_was_full_ends_for_good() -> None:
+    record = Record()
+    for publication in pubs(*range(1, MAX_RECORDED + 1)):
+        record.add(publication)
+    assert not record.full
+    for publication in pubs(MAX_RECORDED + 1, MAX_RECORDED + 2):
+        record.add(publication)
+    assert record.full
+    assert len(record.publications) == MAX_RECORDED

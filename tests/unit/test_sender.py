@@ -287,3 +287,32 @@ async def test_without_keys_of_its_own_the_node_makes_none(broker: FlakyBroker, 
     sender.attach(broker.publish, own_keys=False)
     await sender.send(outgoing(), 20)
     assert broker.keys == [""]
+
+
+async def test_what_is_under_way_to_a_slow_broker_is_bounded_in_bytes(
+    sender: Sender, broker: FlakyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.sender.MAX_UNDER_WAY_BYTES", 3 * (1_000 + OVERHEAD))
+    broker.gate = asyncio.Event()
+    sending = [
+        asyncio.create_task(sender.send(Outgoing(Publication("t", bytes(1_000))), 0)) for _ in range(5)
+    ]
+    done, _ = await asyncio.wait(sending, return_when=asyncio.FIRST_EXCEPTION)
+    assert [isinstance(each.exception(), BrokerError) for each in done] == [True, True]
+    assert not any(each.exception().unknown for each in done)  # type: ignore[union-attr]
+    broker.gate.set()
+    results = await asyncio.gather(*sending, return_exceptions=True)
+    assert sum(isinstance(each, PublishResult) for each in results) == 3
+    assert (sender.under_way, sender.under_way_bytes) == (0, 0)
+
+
+async def test_what_is_under_way_to_a_slow_broker_is_bounded_in_number(
+    sender: Sender, broker: FlakyBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.sender.MAX_UNDER_WAY", 2)
+    broker.gate = asyncio.Event()
+    sending = [asyncio.create_task(sender.send(Outgoing(Publication("t", b"1")), 0)) for _ in range(3)]
+    await asyncio.wait(sending, return_when=asyncio.FIRST_EXCEPTION)
+    broker.gate.set()
+    results = await asyncio.gather(*sending, return_exceptions=True)
+    assert [isinstance(each, BrokerError) for each in results] == [False, False, True]

@@ -217,5 +217,6 @@ def test_it_reads_as_another_implementation_does_in_any_pieces(
         code = error.code
     seen, expected = oracle(whole)
     assert recorder.seen[: len(seen)] == seen
-    if code != 1007:  # a text that cannot become valid is found earlier here than there
+    # A text that cannot become valid is found earlier here, and of two faults in a close frame another first.
+    if 1007 not in (code, expected):
         assert (recorder.seen, code) == (seen, expected)
