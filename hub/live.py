@@ -96,7 +96,7 @@ class LiveTopic:
         "_pending",
         "_tick",
         "_views",
-                "epoch",
+        "epoch",
         "groups",
         "held",
         "mend_again",

@@ -13,7 +13,8 @@ import uvicorn
 
 from hub.app import Hub
 from hub.settings.model import Settings
-from hub.transports.uvicorn_ws import HubWebSocketProtocol
+from hub.transports.connection import Connection
+from hub.transports.http_protocol import HubHttpProtocol
 
 GRACE: Final = 5
 """Seconds that requests under way may still take once the server stops."""
@@ -42,8 +43,8 @@ def _config(app: Any, settings: Settings, grace: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
-        ws=HubWebSocketProtocol,
+        http=HubHttpProtocol,
+        ws="none",  # the HTTP protocol opens WebSockets by itself
         ws_max_size=settings.client.message_bytes,
         ws_per_message_deflate=False,  # costs each connection memory, and a fan-out could not be encoded once
         ws_ping_interval=None,  # sessions ping by themselves
@@ -91,7 +92,7 @@ class NodeServer(uvicorn.Server):
 
     def sockets_open(self) -> int:
         """How many WebSocket connections are open or still closing."""
-        return sum(isinstance(each, HubWebSocketProtocol) for each in self.server_state.connections)
+        return sum(isinstance(each, Connection) for each in self.server_state.connections)
 
 
 class _Lifespan:

@@ -105,7 +105,7 @@ class LiveHub:
         self.port = listener.getsockname()[1]
         server = make_server(create_app(self.hub, dev_page=self._dev_page), self.hub)
         if not self._detached:
-            server.config.ws = "websockets-sansio"
+            server.config.http, server.config.ws = "httptools", "websockets-sansio"
         self._stop = lambda: setattr(server, "should_exit", True)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         starting = asyncio.create_task(server.ready.wait())

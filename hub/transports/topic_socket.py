@@ -16,7 +16,7 @@ from hub.protocol.wires import PLAIN_FRAMES, PLAIN_TEXT
 from hub.session.plain import PlainSession
 from hub.transports.asgi import AsgiTransport
 from hub.transports.handshake import admitted, handshake_token
-from hub.transports.uvicorn_ws import connection_of
+from hub.transports.opening import connection_of
 
 
 class TopicSocket:

@@ -13,7 +13,7 @@ from hub.session.client import ClientSession
 from hub.session.methods import METHODS
 from hub.transports.asgi import AsgiTransport
 from hub.transports.handshake import admitted, handshake_token
-from hub.transports.uvicorn_ws import connection_of
+from hub.transports.opening import connection_of
 
 SUBPROTOCOL: Final = "centrifuge-json"
 

@@ -1,0 +1,151 @@
+"""uvicorn's HTTP protocol, taught to open WebSockets by itself and to wait for headers no longer than it must.
+
+The request is parsed once: what httptools found goes into the scope, and the socket to a `Connection`. After that
+nothing of the HTTP side is left. It builds on internals of uvicorn 0.54, which is why the dependency is pinned.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from hub.transports.connection import Connection
+from hub.transports.deadlines import Deadlines
+from hub.transports.opening import Opening
+from hub.transports.upgrade import BadHandshake, accept_key, refuse
+
+HEADER_SECONDS: Final = 10.0
+"""How long a client may take to send the headers of a request, or an endpoint to answer a handshake."""
+HEADER_BYTES: Final = 65_536
+"""Bytes of a request's line and headers."""
+
+
+class HubHttpProtocol(HttpToolsProtocol):
+    """One HTTP connection, until it becomes a WebSocket."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._deadlines = _deadlines(server_state)
+        self._heading = 0
+        """Bytes that have come of the headers under way."""
+        self._requests = 0
+        """How many requests had whole headers."""
+        self._watched = -1
+        """The number of the request for whose headers there is a deadline."""
+        self._rest = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begins to wait for a request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser."""
+        self._unset_keepalive_if_required()
+        requests = self._requests
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self._rest = data[upgrade.args[0] :]
+                self.handle_websocket_upgrade()
+            else:
+                self._unsupported_upgrade_warning()
+            return
+        if requests == self._requests and self._in_headers:
+            self._heading += len(data)
+            self._watch()
+            if self._heading > HEADER_BYTES:
+                refuse(self.transport, 431, [], b"the headers of the request are too long\n")
+
+    def _should_upgrade_to_ws(self) -> bool:
+        """It needs no class of uvicorn's for that."""
+        return True
+
+    @property
+    def _in_headers(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def on_headers_complete(self) -> None:
+        """The headers have come whole."""
+        self._requests += 1
+        self._heading = 0
+        super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Gives the socket to a connection, and runs the endpoint that decides about it."""
+        transport, request = self.transport, self.scope
+        self.connections.discard(self)
+        self.parser = None  # type: ignore[assignment]  # it refers back to this object
+        connections: Any = self.connections
+        connection = Connection(transport, self.config.ws_max_size, connections.discard)
+        connections.add(connection)
+        transport.set_protocol(connection)
+        transport.pause_reading()
+        try:
+            key = accept_key(request["method"], request["http_version"], request["headers"])
+        except BadHandshake as bad:
+            refuse(transport, bad.status, bad.headers, f"{bad.reason}\n".encode())
+            return
+        opening = Opening(self.app, self._websocket_scope(), connection, key)
+        self._deadlines.add(opening)
+        task: Any = self.loop.create_task(opening.run(), name="websocket opening")
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        if self._rest:
+            connection.data_received(self._rest)
+
+    def _websocket_scope(self) -> dict[str, Any]:
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        offered = [value for name, value in self.headers if name == b"sec-websocket-protocol"]
+        tokens = b",".join(offered).decode("latin-1").split(",")
+        return {
+            **self.scope,
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "scheme": "wss" if self.scheme == "https" else "ws",
+            "path": self.root_path + (unquote(path) if "%" in path else path),
+            "raw_path": self.root_path.encode("ascii") + url.path,
+            "query_string": url.query or b"",
+            # Old Python SDKs send the header empty.
+            "subprotocols": [token.strip() for token in tokens if token.strip()],
+        }
+
+    def _watch(self) -> None:
+        if self._watched < self._requests:
+            self._watched = self._requests
+            self._deadlines.add(self, self._requests)
+
+    def overdue(self, number: int) -> None:
+        """The headers of a request have not come in time. A connection in reserve is closed without a word."""
+        if self._requests != number or self.parser is None or self.transport.is_closing():
+            return
+        if self._heading:
+            refuse(self.transport, 408, [], b"the headers of the request did not come in time\n")
+        else:
+            self.transport.close()
+
+
+def _deadlines(server_state: Any) -> Deadlines:
+    """Those of a server, in whose event loop they count."""
+    found = getattr(server_state, "hub_deadlines", None)
+    if found is None:
+        found = server_state.hub_deadlines = Deadlines(HEADER_SECONDS)
+    return found
