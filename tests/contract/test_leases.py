@@ -98,7 +98,9 @@ async def granted(store: LeaseStore, name: str, within: float = 1.0 + LATE) -> t
 async def test_one_of_many_who_ask_at_once_gets_a_lease(cluster: Cluster) -> None:
     nodes = [await cluster.join(f"node-{number}") for number in range(12)]
     for node in nodes:
-        await node.acquire(["warm"])  # so that connections are there, and all that follows comes at one moment
+        await node.acquire(
+            ["warm"]
+        )  # so that connections are there, and all that follows comes at one moment
     for turn in range(8):
         names = [f"work-{turn}-{number}" for number in range(20)]
         answers = await asyncio.gather(*(node.acquire(names) for node in nodes))
