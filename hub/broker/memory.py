@@ -98,6 +98,8 @@ class MemoryBroker(Broker):
     `clock` gives seconds that never go back. `inbox` bounds what waits for delivery.
     """
 
+    prompt = True
+
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, inbox: Inbox | None = None) -> None:
         super().__init__()
         self._clock = clock

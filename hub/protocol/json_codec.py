@@ -82,6 +82,11 @@ def reply(command_id: int, method: str, result: Any) -> bytes:
     return b'{"id":%d,"%s":%s}' % (command_id, method.encode(), _encode(result))
 
 
+def publish_reply(command_id: int) -> bytes:
+    """The successful reply to a publish, which says nothing more."""
+    return b'{"id":%d,"publish":{}}' % command_id
+
+
 def error_reply(command_id: int, error: ReplyError) -> bytes:
     """A numbered refusal of one command."""
     wire = WireError(error.code, error.message, error.temporary)
