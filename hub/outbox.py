@@ -36,6 +36,10 @@ class Wire(Protocol):
     def join(self, pieces: list[bytes]) -> Unit:
         """Several pieces as what the transport writes at once."""
 
+    @property
+    def separator(self) -> bytes:
+        """What stands between two units of bytes that are written as one; units that are tuples need nothing."""
+
 
 class Transport(Protocol):
     """A way out for bytes; writing never blocks and never raises, reading belongs to the endpoint."""
@@ -67,13 +71,18 @@ class Flushable(Protocol):
 
 
 class Tick:
-    """Gathers what has something to flush, and flushes all of it once at the end of the loop's turn."""
+    """Gathers what has something to flush, and flushes all of it once at the end of the loop's turn.
 
-    __slots__ = ("_call_soon", "_marked")
+    What one session alone is told waits a turn longer: what it published is back from a broker in this process by
+    then, so that reply and publication cost one write.
+    """
+
+    __slots__ = ("_call_soon", "_marked", "_own")
 
     def __init__(self, call_soon: Callable[..., object]) -> None:
         self._call_soon = call_soon
         self._marked: list[Flushable] = []
+        self._own: list[Flushable] = []
 
     def mark(self, item: Flushable) -> None:
         """Asks for one flush; the item marks itself once per turn."""
@@ -81,9 +90,23 @@ class Tick:
             self._call_soon(self._run)
         self._marked.append(item)
 
+    def mark_own(self, item: Flushable) -> None:
+        """The same for what one session alone is told."""
+        if not self._own:
+            self._call_soon(self._wait)
+        self._own.append(item)
+
+    def _wait(self) -> None:
+        if self._own and not self._marked:
+            self._call_soon(self._run)
+
     def _run(self) -> None:
         marked, self._marked = self._marked, []
+        own, self._own = self._own, []
+        # Topics first: they write to a session what it alone is told, and their own behind it.
         for item in marked:
+            item.flush()
+        for item in own:
             item.flush()
 
 
@@ -158,7 +181,7 @@ class Outbox:
         if self.closed:
             return
         if not self._pieces:
-            self._tick.mark(self)
+            self._tick.mark_own(self)
         self._pieces.append(piece)
 
     def flush(self) -> None:
@@ -170,7 +193,7 @@ class Outbox:
     def write(self, unit: Unit) -> None:
         """Writes what was joined for many, after the session's own pieces."""
         if self._pieces:
-            self.flush()
+            unit = self._behind_own(unit)
         if self.closed:
             return
         # Looked at before and not after, so that one reply that is larger than the limit can still be sent.
@@ -188,6 +211,17 @@ class Outbox:
             if self._budget is not None:
                 self._budget.forget(self)
         self.transport.write(unit)
+
+    def _behind_own(self, unit: Unit) -> Unit:
+        """The session's own pieces and the unit as one, as long as that is not much; else writes the pieces now."""
+        if sum(map(len, self._pieces)) + len(unit) > MAX_JOINED:
+            self.flush()
+            return unit
+        pieces, self._pieces = self._pieces, []
+        own = self.wire.join(pieces)
+        if isinstance(own, tuple) or isinstance(unit, tuple):
+            return (*own, *unit)
+        return b"%b%b%b" % (own, self.wire.separator, unit)
 
     def close(self, code: int, reason: str, *, drop: bool = False) -> None:
         """Ends the connection, after the session's own pieces or, with `drop`, without them."""

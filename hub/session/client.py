@@ -43,7 +43,7 @@ from hub.protocol.json_codec import (
 from hub.session.base import Rest, Session, Wanted
 
 _log = logging.getLogger("hub.session")
-_COMMANDS = {method: metrics.COMMANDS.labels(method) for method in METHODS}
+_COMMANDS = {method: metrics.COMMANDS.part(method) for method in METHODS}
 _PUBLISHES = _COMMANDS["publish"]
 Reply = Callable[[Any], None]
 """Writes the successful result of the command at hand."""

@@ -17,6 +17,8 @@ from hub.recovery import MAX_RECORDED, MAX_RECORDED_BYTES, Record
 class Letters:
     """A wire that shows payloads, and counts how often it encodes."""
 
+    separator = b"|"
+
     def __init__(self) -> None:
         self.encoded = 0
 
@@ -124,7 +126,7 @@ def test_a_reply_pushed_in_the_turn_precedes_what_follows_on_the_topic() -> None
     subscription.outbox.push(b"reply")
     bench.topic.accept([pub(2)])
     bench.turn()
-    assert peer.units == [b"reply", b"2"]
+    assert peer.units == [b"reply|2"]
 
 
 def test_who_leaves_during_a_flush_harms_nobody() -> None:
