@@ -288,6 +288,9 @@ class LiveTopic:
 
 
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
+    if len(publications) == 1:
+        alone = wire.publication(topic, publications[0])
+        return [] if alone is None else [wire.join([alone])]
     units: list[Unit] = []
     pieces: list[bytes] = []
     size = 0

@@ -77,12 +77,14 @@ class Tick:
     then, so that reply and publication cost one write.
     """
 
-    __slots__ = ("_call_soon", "_marked", "_own")
+    __slots__ = ("_call_soon", "_due", "_marked", "_own")
 
     def __init__(self, call_soon: Callable[..., object]) -> None:
         self._call_soon = call_soon
         self._marked: list[Flushable] = []
         self._own: list[Flushable] = []
+        self._due: list[Flushable] = []
+        """What has waited its turn."""
 
     def mark(self, item: Flushable) -> None:
         """Asks for one flush; the item marks itself once per turn."""
@@ -97,16 +99,19 @@ class Tick:
         self._own.append(item)
 
     def _wait(self) -> None:
-        if self._own and not self._marked:
-            self._call_soon(self._run)
+        self._due, self._own = self._own, []
+        self._call_soon(self._run_own)
 
     def _run(self) -> None:
         marked, self._marked = self._marked, []
-        own, self._own = self._own, []
-        # Topics first: they write to a session what it alone is told, and their own behind it.
         for item in marked:
             item.flush()
-        for item in own:
+
+    def _run_own(self) -> None:
+        # Topics first: they write to a session what it alone is told, and their own behind it.
+        self._run()
+        due, self._due = self._due, []
+        for item in due:
             item.flush()
 
 

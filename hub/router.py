@@ -150,7 +150,7 @@ class Router:
             return False
         started = monotonic()
         outgoing = Outgoing(Publication(topic, raw, 0, "", info), options.history)
-        if self.sender.send_now(outgoing) is None:
+        if self.sender.send_now(outgoing, options.publish_wait) is None:
             return False
         metrics.PUBLISH_SECONDS.observe(monotonic() - started)
         metrics.PUBLICATIONS.inc()

@@ -96,16 +96,19 @@ class Sender:
         self._broker_now = now or _never
         self._own_keys = own_keys
 
-    def send_now(self, outgoing: Outgoing) -> PublishResult | None:
+    def send_now(self, outgoing: Outgoing, wait: float) -> PublishResult | None:
         """As `send`, without waiting; None, and nothing done, where `send` has to be awaited instead.
 
-        That is so with most brokers, and behind publications of the topic that wait. Raises BrokerError.
+        That is so with most brokers, behind publications of the topic that wait, and when this one may wait and the
+        broker refused it. Raises BrokerError.
         """
         if self._topics and outgoing.publication.topic in self._topics:
             return None
         try:
             return self._broker_now(outgoing)
         except BrokerError as error:
+            if wait > 0 and not error.unknown:
+                return None
             metrics.PUBLISH_FAILURES.labels("unknown" if error.unknown else "refused").inc()
             raise
 

@@ -30,11 +30,11 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
 
     Commands stand on lines of their own. The commands before a bad piece have been yielded when it raises.
     """
+    if b"\n" not in frame:
+        yield decode_command(frame)
+        return
     if not frame.isascii():
         _check_utf8(frame)
-    if b"\n" not in frame:
-        yield _decode(frame)
-        return
     try:
         # One command written over several lines.
         whole = _decoder.decode(frame)
@@ -43,6 +43,13 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
             yield _decode(line)
     else:
         yield whole
+
+
+def decode_command(line: bytes) -> Command:
+    """The command of one line; raises Disconnect 3501 when it is none."""
+    if not line.isascii():
+        _check_utf8(line)
+    return _decode(line)
 
 
 def _check_utf8(frame: bytes) -> None:

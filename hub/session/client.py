@@ -31,6 +31,7 @@ from hub.outbox import Transport, Wire
 from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
 from hub.protocol.json_codec import (
     PING,
+    decode_command,
     decode_commands,
     error_reply,
     payload,
@@ -109,6 +110,9 @@ class ClientSession(Session):
             super().receive(frame)
 
     def _begin(self, frame: bytes) -> Rest | None:
+        if b"\n" not in frame:
+            command = decode_command(frame)
+            return None if self._handle_now(command) else self._handle(command)
         commands = decode_commands(frame)
         for command in commands:
             if not self._handle_now(command):
