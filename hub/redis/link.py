@@ -12,6 +12,10 @@ from hub.redis.address import Address
 
 _READ: Final = 1 << 18
 NO_PRIMARY: Final = "it is a replica, not the primary"
+NO_DISK: Final = "MISCONF"
+"""Begins what a server whose disk takes no more says to every write, and to PING, which it answers by it."""
+IDLE: Final = "\x1fidle"
+"""No channel: to unsubscribe it is answered on any connection, whatever a server's disk has come to."""
 
 
 def is_primary(role: Any) -> bool:
@@ -43,7 +47,10 @@ class Link:
                 link.send(*command)
             answers: list[Any] = []
             while len(answers) < len(commands):
-                answers += await link.read()
+                answers += await link.read(errors=True)
+            for answer in answers:
+                if isinstance(answer, hiredis.ReplyError) and not str(answer).startswith(NO_DISK):
+                    raise ConnectionError(f"Redis refused a command: {answer}")
             if address.primary and not is_primary(answers[-1]):
                 raise ConnectionError(NO_PRIMARY)
         except BaseException:

@@ -16,8 +16,8 @@ from hub.redis.lasting_link import LastingLink
 from hub.redis.link import Link
 from hub.redis.slots import target
 
-_FENCE: Final = b"unsubscribed"
-"""Sent as a ping behind each SUNSUBSCRIBE: its answer ends what may come for that, be it a word or an error."""
+_FENCE: Final = b"\x1funsubscribed"
+"""No channel, let go of behind each SUNSUBSCRIBE: its answer ends what may come for that, be it a word or an error."""
 _FOR_NOW: Final = ("CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN")
 
 
@@ -99,8 +99,6 @@ class Shard:
         """Takes a publication, a confirmation, or word that the topic's slot is served elsewhere."""
         if isinstance(message, ReplyError):
             self._take_error(str(message))
-        elif message == _FENCE:
-            self._unanswered.popleft()
         elif isinstance(message, list):
             self._take_push(message)
 
@@ -167,6 +165,6 @@ class Shard:
         for want, subscribe in unsent:
             commands.append(("SSUBSCRIBE" if subscribe else "SUNSUBSCRIBE", want.channel))
             if not subscribe:
-                commands.append(("PING", _FENCE))
+                commands.append(("UNSUBSCRIBE", _FENCE))
             self._unanswered.append((want, subscribe))
         link.send_all(commands)

@@ -79,7 +79,7 @@ class Subscriber:
         if isinstance(message, ReplyError):
             raise ConnectionError(f"Redis refused a command: {message}")
         if not isinstance(message, list):
-            return  # the answer to a ping while nothing is subscribed
+            return  # the answer to what opened the connection
         if message[0] == b"message":
             want = self._wants.get(message[1])
             if want is not None and want.live:
