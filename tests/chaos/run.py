@@ -23,7 +23,7 @@ from tests.chaos.subscriber import Subscriber
 
 SETTLE_SECONDS: Final = 15.0
 """How long subscribers may take, after the last fault, to reach the place where the hub stands."""
-HEAVY_BYTES: Final = 40_000
+HEAVY_BYTES: Final = 60_000
 HEAVY_SUBSCRIBERS: Final = 5
 FOLDER: Final = Path(os.environ.get("HUB_CHAOS_FOLDER", ".tools/chaos"))
 """Where histories of failed runs are kept."""

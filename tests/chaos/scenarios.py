@@ -15,8 +15,8 @@ from tests.chaos.replicas import ClusterServers, Member, Replicas, SentinelServe
 from tests.chaos.site import HubProcess, Site
 from tests.chaos.subscriber import Subscriber
 
-PAST_A_SLOW_READER: Final = 200
-"""Large publications, some 8 MB: a connection on loopback takes up to 4 MB by itself."""
+PAST_A_SLOW_READER: Final = 120
+"""Large publications, some 7 MB: a connection on loopback takes up to 4 MB by itself."""
 
 
 class Stage:
