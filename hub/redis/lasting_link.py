@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from hub.redis.address import Address
-from hub.redis.link import IDLE, Link
+from hub.redis.link import Link
 from hub.redis.place import Place
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class LastingLink:
         quiet, reads = 0, link.reads
         while quiet < SILENCE_SECONDS:
             if quiet % ASK_SECONDS == 0:
-                link.send("UNSUBSCRIBE", IDLE)
+                link.send("PING")
             await asyncio.sleep(1)
             quiet, reads = (quiet + 1, reads) if link.reads == reads else (0, link.reads)
         logger.warning("Redis at %s is silent for %s s and is left", self._place.name, SILENCE_SECONDS)

@@ -14,8 +14,6 @@ _READ: Final = 1 << 18
 NO_PRIMARY: Final = "it is a replica, not the primary"
 NO_DISK: Final = "MISCONF"
 """Begins what a server whose disk takes no more says to every write, and to PING, which it answers by it."""
-IDLE: Final = "\x1fidle"
-"""No channel: to unsubscribe it is answered on any connection, whatever a server's disk has come to."""
 
 
 def is_primary(role: Any) -> bool:
