@@ -134,6 +134,23 @@ class Attendance:
         for name in (*names, info.client):
             self._change("leave", topic, replace(info, client=name))
 
+    def swept(
+        self, topic: str, info: ClientInfo, names: tuple[str, ...] = (), held: HeldLeave | None = None
+    ) -> None:
+        """As `left`, but others have said so already, this node having stood still: of the client, not of its `names`.
+
+        It is said once more only behind a join that is about to be sent again, because its answer was not heard.
+        """
+        if held is not None:
+            self._grace.drop(held)
+        for name in names:
+            self._change("leave", topic, replace(info, client=name))
+        gathering = self._topics.get(topic)
+        if gathering is None or gathering.cancel("join", info.client):
+            return
+        if any(info.client.encode() in message.raw for message in gathering.messages):
+            self._change("leave", topic, info)
+
     def joined_many(self, entries: Iterable[tuple[str, ClientInfo]]) -> None:
         """Clients are present again who had been said to be gone; tells the topics that want it."""
         for topic, info in self._wanted(entries):

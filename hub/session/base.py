@@ -305,8 +305,9 @@ class Session(ABC):
                 untold = await self.node.presence.part(topic, held.info)
         except BrokerError as error:
             _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
-        if options.join_leave and held.joined and untold:
-            self.node.attendance.left(topic, held.info, held.names, held.leave)
+        if options.join_leave and held.joined:
+            tell = self.node.attendance.left if untold else self.node.attendance.swept
+            tell(topic, held.info, held.names, held.leave)
 
     # Publications
 
