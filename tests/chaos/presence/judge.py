@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+from hub.attendance import SETTLE_SECONDS
 from hub.presence.base import LEASE_SECONDS
 from hub.presence.keeper import RENEWALS
 from tests.chaos.judge import Verdict
 from tests.chaos.presence.history import Attendance, Kind, Outage, Stay
 
 NEAR_SECONDS: Final = 0.5
-"""What a node was doing for so long before it was killed may have been done by half."""
+"""What a node was doing for so long before it was killed, or stood still, may have been done by half."""
+GATHERED_SECONDS: Final = 2 * SETTLE_SECONDS
+"""Who comes and goes within so long after a node went on need not be told of: it gathers, to be sure to be heard."""
+STANDING_SECONDS: Final = 0.1
+"""How long a node may take to stand still."""
 HELD_SECONDS: Final = LEASE_SECONDS * (RENEWALS - 1) / RENEWALS
 """Who stands still for less was surely not taken for gone."""
 
@@ -85,11 +90,13 @@ def _check_told(
     gone = stay.ended is not None
     if kinds and (kinds[-1] == "leave") != gone:
         count = "lost" if gone else "invented"
-        if not half_done or not gone:
+        died = any(_half_done(stay, outage) and outage.kind == "killed" for outage in outages)
+        if not died or not gone:
             setattr(verdict, count, getattr(verdict, count) + 1)
             verdict.note(f"{who}, which {'has left' if gone else 'is there'}")
         return
-    if not kinds and stay.began is not None and not half_done:
+    brief = any(_brief(stay, outage) for outage in outages)
+    if not kinds and stay.began is not None and not half_done and not brief:
         verdict.lost += 2 if gone else 1
         verdict.note(f"{who}, which was there")
         return
@@ -101,11 +108,22 @@ def _check_told(
 
 
 def _half_done(stay: Stay, outage: Outage) -> bool:
-    """Whether the client came or went, or was about to, when its node was killed."""
-    if outage.kind != "killed" or outage.node != stay.node:
+    """Whether the client came or went, or was about to, when its node was killed or stood still."""
+    if outage.node != stay.node:
         return False
     moments = [stay.asked, stay.began or stay.asked, stay.ended or float("inf")]
-    return any(outage.began - NEAR_SECONDS < moment <= outage.began for moment in moments)
+    return any(outage.began - NEAR_SECONDS < moment <= outage.began + STANDING_SECONDS for moment in moments)
+
+
+def _brief(stay: Stay, outage: Outage) -> bool:
+    """Whether the client came and went while its node, which had stood still, was not sure to be heard."""
+    return (
+        outage.kind == "frozen"
+        and outage.node == stay.node
+        and stay.ended is not None
+        and outage.began < stay.asked
+        and stay.ended < outage.ended + GATHERED_SECONDS
+    )
 
 
 def _taken(stay: Stay, outage: Outage) -> bool:

@@ -20,7 +20,7 @@ from tests.chaos.presence.run import Crowd, attend
 from tests.chaos.run import Load
 from tests.chaos.threaded import threaded_site
 
-EVERY = 5
+EVERY = 2
 """One client in so many is lied about."""
 
 
