@@ -124,7 +124,7 @@ def judged(scenario: Scenario, history: History) -> Verdict:
     if verdict.acked < 10 or verdict.received < 10:
         verdict.note(f"too little happened to say anything: {verdict.acked} acknowledged")
     if scenario.proof and not any(_shows(log, scenario.proof) for log in history.logs.values()):
-        verdict.note(f"the fault left no trace: nobody saw a {scenario.proof!r}")
+        verdict.note(f"the fault left no trace: nobody saw a {' or '.join(scenario.proof)}")
     if scenario.polite and any(_shows(log, "disconnect 1006") for log in history.logs.values()):
         verdict.note("a connection ended without a word")
     tells = may_tell(scenario, history.broker)
@@ -141,5 +141,5 @@ def judged(scenario: Scenario, history: History) -> Verdict:
     return verdict
 
 
-def _shows(log: list[Any], proof: str) -> bool:
+def _shows(log: list[Any], proof: str | tuple[str, ...]) -> bool:
     return any(getattr(event, "why", "").startswith(proof) for event in log)

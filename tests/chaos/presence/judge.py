@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final
 
 from hub.attendance import SETTLE_SECONDS
@@ -77,6 +77,9 @@ def _check_told(
     """Of each client first a join is told and then, once it has gone, a leave."""
     verdict.received += len(kinds)
     who = f"{watcher} was told {', '.join(kinds) or 'nothing'} of {stay.client} from node {stay.node} on {stay.topic}"
+    if any(_half_done(stay, outage) and outage.kind == "frozen" for outage in outages):
+        # What was heard of it, but not its answer, is said again when the node goes on.
+        kinds = [kind for kind, _ in groupby(kinds)]
     doubles = sum(first == second for first, second in pairwise(kinds))
     half_done = any(_half_done(stay, outage) for outage in outages)
     if doubles:
