@@ -16,6 +16,7 @@ import redis.asyncio
 
 from hub.broker.factory import make_broker
 from hub.errors import BrokerError, broker_refusal
+from hub.leases.factory import make_lease_store
 from hub.model import HistoryOptions
 from tests.contract.bridged import TOPIC, Hub, eventually, position, running
 from tests.services.missing import find_program, unavailable
@@ -199,6 +200,8 @@ async def test_publishes_are_refused_and_may_be_repeated_and_nothing_is_lost_or_
             if limited.sends:
                 await here.publish(b"plain", PLAIN, history=None)
                 await eventually(lambda: there.recorder.raws(PLAIN) == [b"plain"])
+            await asyncio.sleep(7)  # for longer than a probe may take
+            assert here.bridge.ready is limited.sends
         assert await taken(here, b"4" + LARGE, "k4") == 4
         assert await taken(there, b"5", "k5") == 5
         assert await taken(here, b"3", "k3") == 3
@@ -206,6 +209,8 @@ async def test_publishes_are_refused_and_may_be_repeated_and_nothing_is_lost_or_
         assert await there.raws() == wanted
         assert (await there.bridge.position(TOPIC)).epoch == epoch
         await eventually(lambda: there.recorder.raws(TOPIC) == wanted)
+        assert there.bridge.rebuilds == 0
+        await eventually(lambda: here.bridge.ready)
         assert position(await here.publish(b"6", history=MANY, version=1)).offset == 6
 
 
@@ -222,3 +227,23 @@ async def test_node_stays_subscribed_to_a_redis_whose_disk_takes_no_more(redis_d
             for hub in (here, late):
                 await eventually(lambda hub=hub: hub.recorder.raws(PLAIN) == [b"1"])  # type: ignore[misc]
                 assert hub.recorder.gaps(PLAIN) == []
+
+
+async def test_lease_that_is_held_is_renewed_by_a_redis_without_memory_and_none_is_granted(
+    redis_memory: Limited,
+) -> None:
+    store = make_lease_store([redis_memory.url], prefix="test", owner="node", term=1.0, clock=time.monotonic)
+    await store.open()
+    try:
+        async with asyncio.timeout(8):
+            while not (held := await store.acquire(["held"])):
+                await asyncio.sleep(0.1)
+        async with redis_memory.full():
+            for _ in range(5):
+                assert await store.renew(held) == held
+                with pytest.raises(BrokerError):
+                    await store.acquire(["other"])
+                await asyncio.sleep(0.3)
+        assert [grant.name for grant in await store.acquire(["other"])] == ["other"]
+    finally:
+        await store.close()
