@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from hub.broker.factory import make_broker
 from hub.errors import BrokerError, broker_refusal
 from hub.leases.factory import make_lease_store
 from hub.model import HistoryOptions
+from hub.presence.factory import make_presence
 from tests.contract.bridged import TOPIC, Hub, eventually, position, running
+from tests.contract.presences import ANN, BOB, persistently
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY
 from tests.services.process import ServerProcess, free_port
@@ -34,7 +37,8 @@ LARGE = b"x" * 40_000
 class Limited:
     """A server's URL, and what makes it take no writes while it is entered.
 
-    `sends` says whether publications on topics without history pass meanwhile.
+    `sends` says whether publications on topics without history pass meanwhile; else a node that was refused looks for
+    another server, and can read nothing either.
     """
 
     url: str
@@ -202,6 +206,11 @@ async def test_publishes_are_refused_and_may_be_repeated_and_nothing_is_lost_or_
                 await eventually(lambda: there.recorder.raws(PLAIN) == [b"plain"])
             await asyncio.sleep(7)  # for longer than a probe may take
             assert here.bridge.ready is limited.sends
+            if limited.sends:
+                assert await here.raws() == [b"1", b"2", b"3"]
+            else:
+                with pytest.raises(BrokerError, match="takes no writes"):
+                    await here.raws()
         assert await taken(here, b"4" + LARGE, "k4") == 4
         assert await taken(there, b"5", "k5") == 5
         assert await taken(here, b"3", "k3") == 3
@@ -227,6 +236,28 @@ async def test_node_stays_subscribed_to_a_redis_whose_disk_takes_no_more(redis_d
             for hub in (here, late):
                 await eventually(lambda hub=hub: hub.recorder.raws(PLAIN) == [b"1"])  # type: ignore[misc]
                 assert hub.recorder.gaps(PLAIN) == []
+
+
+async def test_presence_shows_nobody_as_gone_and_can_be_changed_afterwards(limited: Limited) -> None:
+    store, other = (make_presence(limited.url, prefix="test", node=node, lease=30) for node in ("a", "b"))
+    await store.start()
+    await other.start()
+    try:
+        await store.renew()
+        await other.renew()
+        await store.add(TOPIC, ANN)
+        async with limited.full():
+            for change in (store.renew, partial(store.add, TOPIC, BOB), partial(other.sweep, 10)):
+                with suppress(BrokerError):
+                    await change()
+            if limited.sends:
+                assert ANN.client in await other.get(TOPIC)
+        await persistently(lambda: store.add(TOPIC, BOB))
+        await persistently(lambda: store.remove(TOPIC, ANN.client, ANN.user))
+        assert await persistently(lambda: other.get(TOPIC)) == {BOB.client: BOB}
+    finally:
+        await store.stop()
+        await other.stop()
 
 
 async def test_lease_that_is_held_is_renewed_by_a_redis_without_memory_and_none_is_granted(
