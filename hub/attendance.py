@@ -80,6 +80,8 @@ class Attendance:
         self._link_up = ready
         self._mended = mended
         self._seen = 0
+        self._noticed = 0
+        self._wheel = wheel
         self._later = later
         self._room = room or Room()
         self._grace = Grace(wheel, self._end) if grace is None else Grace(wheel, self._end, most=grace)
@@ -89,6 +91,18 @@ class Attendance:
         self._closing = False
         self._closed = False
         self._refusing = False
+
+    def watch(self) -> None:
+        """Begins to take notice of a link that is mended while nobody comes or goes: who does later need not wait."""
+        self._wheel.add(self, self._wheel.clock() + SETTLE_SECONDS)
+
+    def beat(self, now: float) -> None:
+        """Looks whether the link has been up, and the same, since the last beat."""
+        mended = self._mended()
+        if not self._stalled and mended == self._noticed and self._link_up():
+            self._seen = mended
+        self._noticed = mended
+        self._wheel.add(self, now + SETTLE_SECONDS)
 
     # What happened
 

@@ -549,3 +549,26 @@ async def test_held_leaves_are_bounded_and_the_oldest_is_told_early() -> None:
     await bench.advance(2 * GRACE)
     assert bench.told == [("leave", "a"), ("leave", "b"), ("leave", "c")]
     assert metrics.total(metrics.HELD_LEAVES) == held
+
+
+async def test_who_comes_long_after_the_link_was_mended_is_told_of_at_once() -> None:
+    bench = Bench()
+    bench.attendance.watch()
+    bench.mend_broker()
+    await bench.advance(2 * SETTLE_SECONDS + 1)
+    await bench.advance(SETTLE_SECONDS + 1)
+    bench.attendance.joined("told:1", info("a"))
+    await bench.turn()
+    assert bench.told == [("join", "a")]
+
+
+async def test_who_comes_right_after_the_link_was_mended_waits_until_every_node_has_found_it() -> None:
+    bench = Bench()
+    bench.attendance.watch()
+    await bench.advance(2 * SETTLE_SECONDS + 1)
+    bench.mend_broker()
+    bench.attendance.joined("told:1", info("a"))
+    await bench.turn()
+    assert bench.told == []
+    await bench.settle()
+    assert bench.told == [("join", "a")]
