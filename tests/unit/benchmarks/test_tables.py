@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import contenders, scenarios
-from benchmarks.tables import BEGIN, END, number, replaced, saturated, table
+from benchmarks.tables import BEGIN, END, fell_behind, number, replaced, table
 
 LOAD = scenarios.chosen(["broadcast"])[0]
 
@@ -44,11 +44,12 @@ def test_a_contender_that_failed_has_a_row_that_says_so() -> None:
     assert len(cells) == len(row(table(LOAD, {"article": [found(1)]}), "article"))
 
 
-def test_a_server_that_could_not_keep_up_is_said_to_be_saturated() -> None:
-    assert saturated([found(1, cpu_percent=99, lost=7)])
-    assert saturated([found(1, cpu_percent=99, p50_ms=1500)])
-    assert not saturated([found(1, cpu_percent=99)])
-    assert not saturated([found(1, cpu_percent=20, lost=7)])
+def test_a_server_that_fell_behind_is_told_from_one_that_lost_or_dropped() -> None:
+    assert fell_behind([found(1), found(1, lost=7)])
+    assert not fell_behind([found(1)])
+    assert not fell_behind([found(1, lost=7, gaps=7)])
+    assert not fell_behind([found(1, lost=7, dropped=1)])
+    assert row(table(LOAD, {"hub": [found(1, lost=7)]}), "hub")[0] == "hub, plain socket, fell behind"
 
 
 @pytest.mark.parametrize(
