@@ -6,6 +6,7 @@ Each test runs on both event loops, and with slices so small that a topic of a f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
 import json
@@ -262,12 +263,23 @@ def test_order_holds_behind_a_backlog(site: Site) -> None:
     site.wait_for(0)
 
 
-def test_whoever_subscribes_while_it_is_published_begins_behind_its_reply(site: Site) -> None:
-    others = [site.plain() for _ in range(8)]
+@contextlib.contextmanager
+def crowd(site: Site, count: int = 8) -> Iterator[None]:
+    """Other subscribers, who read whatever comes."""
+    others = [site.plain() for _ in range(count)]
     drains = [threading.Thread(target=each.rest) for each in others]
     for drain in drains:
         drain.start()
-    with Stream(site):
+    yield
+    site.cut_all()
+    for each, drain in zip(others, drains, strict=True):
+        drain.join(10)
+        each.__exit__()
+    site.wait_for(0)
+
+
+def test_whoever_subscribes_while_it_is_published_begins_behind_its_reply(site: Site) -> None:
+    with crowd(site), Stream(site):
         for number in range(15):
             with Client(site) as client:
                 told = client.reply(client.send(subscribe={"channel": KEPT}))["subscribe"]
@@ -285,11 +297,6 @@ def test_whoever_subscribes_while_it_is_published_begins_behind_its_reply(site: 
                     client.offsets = [each["offset"] for each in back.get("publications", [])]
                     client.read(len(client.offsets) + 20)
                 assert client.offsets == list(range(start + 1, start + 1 + len(client.offsets)))
-    site.cut_all()
-    for each, drain in zip(others, drains, strict=True):
-        drain.join(10)
-        each.__exit__()
-    site.wait_for(0)
 
 
 async def _end_all(hub: Hub) -> None:
@@ -298,8 +305,7 @@ async def _end_all(hub: Hub) -> None:
 
 
 def test_nothing_follows_the_reply_to_an_unsubscribe(site: Site) -> None:
-    with Stream(site), Client(site) as client, Client(site) as other:
-        other.reply(other.send(subscribe={"channel": KEPT}))
+    with crowd(site), Stream(site), Client(site) as client:
         for _ in range(15):
             client.offsets = []
             client.reply(client.send(subscribe={"channel": KEPT}))
@@ -309,7 +315,6 @@ def test_nothing_follows_the_reply_to_an_unsubscribe(site: Site) -> None:
             assert heard == list(range(heard[0], heard[0] + len(heard)))
             client.reply(client.send(history={"channel": KEPT, "limit": 1}))
             assert client.offsets == heard
-    site.wait_for(0)
 
 
 @pytest.mark.parametrize("protocol", ["plain", "client"])
