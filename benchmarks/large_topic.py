@@ -50,14 +50,14 @@ Samples = dict[str, list[float]]
 
 
 @contextmanager
-def hub() -> Iterator[tuple[int, int]]:
+def hub(settings: str = CONFIG) -> Iterator[tuple[int, int]]:
     """Runs a hub; gives its port and its process id."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
         config = Path(folder) / "hub.yaml"
-        config.write_text(CONFIG)
+        config.write_text(settings)
         command = [sys.executable, "-m", "hub", "serve", "--migrate", "-c", str(config), "--port", str(port)]
         log = (Path(folder) / "hub.log").open("w+")
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -114,7 +114,7 @@ def text_frame(payload: bytes, *, masked: bool = True) -> bytes:
     return head + (bytes(4) if masked else b"") + payload
 
 
-def probe(port: int, quiet: Event, busy: Event, done: Event, results: Any) -> None:
+def probe(port: int, pause: float, quiet: Event, busy: Event, done: Event, results: Any) -> None:
     """Measures round trips until told to stop, apart for the quiet and the busy time."""
     _prefer(os.getpid(), 2)
     room, client = opened(port, "/ws/other"), opened(port, "/connection/websocket")
@@ -151,7 +151,7 @@ def probe(port: int, quiet: Event, busy: Event, done: Event, results: Any) -> No
             call()
             took = time.perf_counter() - begun
             found["busy" if busy.is_set() else "quiet"].setdefault(name, []).append(took)
-            time.sleep(0.002)
+            time.sleep(pause)
     results.put(found)
 
 
@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=128)
     parser.add_argument("--gap", type=float, default=0.5, help="seconds between publications")
     parser.add_argument("--quiet-seconds", type=float, default=5)
+    parser.add_argument("--pause", type=float, default=0.002, help="seconds between round trips")
     given = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -232,7 +233,7 @@ def main() -> None:
     quiet, busy, done, results = context.Event(), context.Event(), context.Event(), context.Queue()
     with hub() as (port, pid):
         readers = Readers(port, count)
-        prober = context.Process(target=probe, args=(port, quiet, busy, done, results))
+        prober = context.Process(target=probe, args=(port, given.pause, quiet, busy, done, results))
         prober.start()
         quiet.set()
         time.sleep(given.quiet_seconds)
