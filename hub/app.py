@@ -194,6 +194,7 @@ class Hub:
         self.wheel.start()
         self.router.compare(self.wheel)
         self.node.budget.watch(self.wheel)
+        self.attendance.watch()
 
     async def _stop_clock(self) -> None:
         await self._upkeep.cancel()

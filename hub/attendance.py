@@ -80,6 +80,8 @@ class Attendance:
         self._link_up = ready
         self._mended = mended
         self._seen = 0
+        self._noticed = 0
+        self._wheel = wheel
         self._later = later
         self._room = room or Room()
         self._grace = Grace(wheel, self._end) if grace is None else Grace(wheel, self._end, most=grace)
@@ -89,6 +91,18 @@ class Attendance:
         self._closing = False
         self._closed = False
         self._refusing = False
+
+    def watch(self) -> None:
+        """Begins to take notice of a link that is mended while nobody comes or goes: who does later need not wait."""
+        self._wheel.add(self, self._wheel.clock() + SETTLE_SECONDS)
+
+    def beat(self, now: float) -> None:
+        """Looks whether the link has been up, and the same, since the last beat."""
+        mended = self._mended()
+        if not self._stalled and mended == self._noticed and self._link_up():
+            self._seen = mended
+        self._noticed = mended
+        self._wheel.add(self, now + SETTLE_SECONDS)
 
     # What happened
 
@@ -133,6 +147,23 @@ class Attendance:
                 return
         for name in (*names, info.client):
             self._change("leave", topic, replace(info, client=name))
+
+    def swept(
+        self, topic: str, info: ClientInfo, names: tuple[str, ...] = (), held: HeldLeave | None = None
+    ) -> None:
+        """As `left`, but others have said so already, this node having stood still: of the client, not of its `names`.
+
+        It is said once more only behind a join that is about to be sent again, because its answer was not heard.
+        """
+        if held is not None:
+            self._grace.drop(held)
+        for name in names:
+            self._change("leave", topic, replace(info, client=name))
+        gathering = self._topics.get(topic)
+        if gathering is None or gathering.cancel("join", info.client):
+            return
+        if any(info.client.encode() in message.raw for message in gathering.messages):
+            self._change("leave", topic, info)
 
     def joined_many(self, entries: Iterable[tuple[str, ClientInfo]]) -> None:
         """Clients are present again who had been said to be gone; tells the topics that want it."""

@@ -67,6 +67,12 @@ class Grace:
         self._forget(leave)
         return leave
 
+    def drop(self, leave: HeldLeave) -> None:
+        """Nobody is to take this one's place any more, and it is not to be told; one that has ended is no error."""
+        if leave.state == "waiting":
+            leave.state = "due"
+            self._forget(leave)
+
     def release(self) -> None:
         """Ends all that are held, now."""
         while self._ends:

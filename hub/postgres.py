@@ -144,6 +144,8 @@ class Server:
                     server_settings={**_SETTINGS, "statement_timeout": str(int(answer_within * 900))},
                     target_session_attrs="read-write",
                 )
+        except asyncpg.TargetServerAttributeNotMatched:
+            raise BrokerError("PostgreSQL takes no writes now: it is a replica, or read-only") from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
             raise BrokerError(f"PostgreSQL cannot be reached: {str(error) or 'no answer'}") from None
         link = Link(connection, answer_within)

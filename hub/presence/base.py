@@ -52,6 +52,11 @@ class Presence(ABC):
     async def remove(self, topic: str, client: str, user: str) -> None:
         """Takes a client of this node out; an unknown one is no error."""
 
+    async def part(self, topic: str, info: ClientInfo) -> bool:
+        """As `remove`; False where others have taken the client out before, its node being silent, and said so."""
+        await self.remove(topic, info.client, info.user)
+        return True
+
     @abstractmethod
     async def get(self, topic: str) -> Mapping[str, ClientInfo]:
         """The clients by id."""

@@ -63,6 +63,8 @@ class PresenceKeeper:
         self._away = False
         self._owed: Lease | None = None
         self._again: tuple[float, Lease] | None = None
+        self._entering = False
+        presence.in_doubt = self._in_doubt
 
     async def start(self) -> None:
         """Renews and tends from now on, where the store is shared."""
@@ -83,6 +85,15 @@ class PresenceKeeper:
             and now - self._since >= self._lease
             and now - self._renewed <= self._lease / 2
         )
+
+    @property
+    def _halted(self) -> bool:
+        """Whether it is so late with a renewal that did not fail that it must have stood still."""
+        return self._since is not None and self._clock() - self._renewed > self._lease / 2
+
+    def _in_doubt(self) -> bool:
+        """Whether clients of this node may have been said to have left, and it is not known yet who."""
+        return self._presence.shared and (self._halted or self._owed is Lease.TAKEN or self._entering)
 
     async def renew(self) -> None:
         """Renews the lease once, and notes what has to be restored."""
@@ -107,8 +118,12 @@ class PresenceKeeper:
             self._owe(Lease.LOST)
 
     async def tend(self) -> None:
-        """Makes changes good that failed, restores what is owed, and sweeps if it may."""
-        if self._since is None:
+        """Makes changes good that failed, restores what is owed, and sweeps if it may.
+
+        One that was halted learns first what became of its lease: what it restored before that would no longer be seen
+        to have been taken.
+        """
+        if self._since is None or self._halted:
             return
         try:
             await self._presence.settle()
@@ -151,9 +166,22 @@ class PresenceKeeper:
             self._again = None
 
     async def _enter(self, fate: Lease) -> None:
-        gone = await self._presence.restore(self._clients())
-        if fate is not Lease.TAKEN or not gone:
-            return
+        self._entering = fate is Lease.TAKEN
+        try:
+            entries = {topic: list(infos) for topic, infos in self._clients().items()}
+            if self._entering:
+                # They leave again at once, but so it shows who of them were taken out before.
+                for topic, info in self._presence.parting():
+                    entries.setdefault(topic, []).append(info)
+            gone = await self._presence.restore(entries)
+            if self._entering and gone:
+                self._tell(gone)
+        finally:
+            self._entering = False
+
+    def _tell(self, gone: list[Entry]) -> None:
+        """Clients of this node were said to have left: those that are here are said to be back."""
+        self._presence.swept(gone)
         # Those who have left meanwhile were said to have.
         clients = self._clients()
         here = {topic: {info.client for info in clients.get(topic, ())} for topic, _ in gone}

@@ -15,7 +15,7 @@ from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, Red
 from hub.errors import BrokerError
 from hub.redis.address import Address
 from hub.redis.call import Argument, Call
-from hub.redis.link import NO_PRIMARY, is_primary
+from hub.redis.link import NO_DISK, NO_PRIMARY, is_primary
 from hub.redis.place import Place
 from hub.redis.script import Script
 
@@ -274,7 +274,8 @@ class Lane:
             try:
                 answers.append(await connection.read_response(disable_decoding=True))
             except ResponseError as error:
-                logger.warning("Redis does not allow what finds out about its restarts: %s", error)
+                if not str(error).startswith(NO_DISK):
+                    logger.warning("Redis does not allow what finds out about its restarts: %s", error)
                 answers.append(b"")
         if address.primary and not is_primary(answers[0]):
             raise ConnectionError(f"{address.name}: {NO_PRIMARY}")

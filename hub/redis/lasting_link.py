@@ -13,9 +13,9 @@ from hub.redis.link import Link
 from hub.redis.place import Place
 
 logger = logging.getLogger(__name__)
-PING_SECONDS: Final = 2
+ASK_SECONDS: Final = 2
 SILENCE_SECONDS: Final = 4
-"""A server that says nothing for so long, although it was pinged, is left."""
+"""A server that says nothing for so long, although it was asked, is left."""
 BACKOFF_SECONDS: Final = 0.05
 MAX_BACKOFF_SECONDS: Final = 2.0
 
@@ -136,13 +136,13 @@ class LastingLink:
             self._listener.down()
 
     async def _watch(self, link: Link) -> None:
-        """Pings a silent server and leaves one that does not answer.
+        """Asks a silent server, and leaves one that does not answer.
 
         It counts its own beats rather than time, so that a pause of this process is not held against the server.
         """
         quiet, reads = 0, link.reads
         while quiet < SILENCE_SECONDS:
-            if quiet % PING_SECONDS == 0:
+            if quiet % ASK_SECONDS == 0:
                 link.send("PING")
             await asyncio.sleep(1)
             quiet, reads = (quiet + 1, reads) if link.reads == reads else (0, link.reads)

@@ -12,6 +12,8 @@ from hub.redis.address import Address
 
 _READ: Final = 1 << 18
 NO_PRIMARY: Final = "it is a replica, not the primary"
+NO_DISK: Final = "MISCONF"
+"""Begins what a server whose disk takes no more says to every write, and to PING, which it answers by it."""
 
 
 def is_primary(role: Any) -> bool:
@@ -43,7 +45,10 @@ class Link:
                 link.send(*command)
             answers: list[Any] = []
             while len(answers) < len(commands):
-                answers += await link.read()
+                answers += await link.read(errors=True)
+            for answer in answers:
+                if isinstance(answer, hiredis.ReplyError) and not str(answer).startswith(NO_DISK):
+                    raise ConnectionError(f"Redis refused a command: {answer}")
             if address.primary and not is_primary(answers[-1]):
                 raise ConnectionError(NO_PRIMARY)
         except BaseException:

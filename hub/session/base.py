@@ -293,18 +293,21 @@ class Session(ABC):
 
     async def _depart(self, parted: Mapping[str, Held]) -> None:
         """Presence and leaves first, so that no slow handler keeps a client present that is gone."""
-        for topic, held in parted.items():
-            options = held.rule.options
-            try:
-                if options.presence:
-                    await self.node.presence.remove(topic, held.info.client, held.info.user)
-            except BrokerError as error:
-                _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
-            if options.join_leave and held.joined:
-                self.node.attendance.left(topic, held.info, held.names, held.leave)
+        await asyncio.gather(*(self._tell_leave(topic, held) for topic, held in parted.items()))
         for topic, held in parted.items():
             if held.joined:
                 await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
+
+    async def _tell_leave(self, topic: str, held: Held) -> None:
+        options, untold = held.rule.options, True
+        try:
+            if options.presence:
+                untold = await self.node.presence.part(topic, held.info)
+        except BrokerError as error:
+            _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
+        if options.join_leave and held.joined:
+            tell = self.node.attendance.left if untold else self.node.attendance.swept
+            tell(topic, held.info, held.names, held.leave)
 
     # Publications
 

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from hub.broker.factory import SCHEMES
-from tests.services import nats, postgres, redis
+from tests.chaos.replicas import ClusterServers, SentinelServers
+from tests.services import nats, postgres, redis, redis_cluster
 from tests.services.missing import find_program
 from tests.services.nats import NatsServer
 from tests.services.postgres import PostgresServer, _execute, find_postgres
 from tests.services.redis import RedisServer
+from tests.services.redis_cluster import find_cluster_program
 
 
 class Server(Protocol):
-    """A broker's server in a process of our own."""
+    """A broker's server in a process of our own, or several that stand in for one another."""
 
     @property
-    def port(self) -> int:
-        """Where it listens on 127.0.0.1, the same over restarts."""
+    def port(self) -> int | None:
+        """Where it listens on 127.0.0.1, the same over restarts; None for several."""
 
     @property
     def url(self) -> str:
@@ -69,8 +71,9 @@ class PostgresCluster:
         self.kill()
         self._server.start()
 
-    def clean(self) -> None:
-        """Removes its data."""
+    def close(self) -> None:
+        """Ends it for good, and removes its data."""
+        self.kill()
         self._folder.cleanup()
 
     def freeze(self) -> None:
@@ -97,19 +100,34 @@ def _postgres(folder: Path) -> Server | None:
     return None if programs is None else PostgresCluster(programs)
 
 
+def _sentinels(folder: Path) -> Server | None:
+    program = find_program("redis-server", "valkey-server")
+    return None if program is None else SentinelServers(program, folder)
+
+
+def _cluster(folder: Path) -> Server | None:
+    program = find_cluster_program()
+    return None if program is None else ClusterServers(program, folder)
+
+
 SERVERS: Final[Mapping[str, tuple[Callable[[Path], Server | None], str]]] = {
     "redis": (_redis, redis.REMEDY),
     "nats": (_nats, nats.REMEDY),
     "postgresql": (_postgres, postgres.REMEDY),
+    "redis+sentinel": (_sentinels, redis.REMEDY),
+    "redis+cluster": (_cluster, redis_cluster.REMEDY),
 }
 """By scheme: what makes the server, None where the machine lacks it, and how to get it."""
 ALIASES: Final = {
     "rediss": "redis",
-    **{f"redis{tls}+{form}": "redis" for tls in ("", "s") for form in ("sentinel", "cluster")},
+    "rediss+sentinel": "redis+sentinel",
+    "rediss+cluster": "redis+cluster",
     "tls": "nats",
     "postgres": "postgresql",
 }
-"""Other schemes of the same broker. How several servers of Redis stand in for one another has tests of its own."""
+"""Other schemes of the same broker."""
+REPLICATED: Final = ("redis+sentinel", "redis+cluster")
+"""Those of whose servers one takes over when another dies."""
 BROKERS: Final = ("memory", *(scheme for scheme in SERVERS if scheme in SCHEMES))
 """What the suite runs on: each broker that the hub knows."""
 
@@ -136,6 +154,7 @@ def running(broker: str, folder: Path) -> Iterator[Server | None]:
     try:
         yield server
     finally:
-        server.kill()
-        if isinstance(server, PostgresCluster):
-            server.clean()
+        if isinstance(server, PostgresCluster | SentinelServers | ClusterServers):
+            server.close()
+        else:
+            server.kill()

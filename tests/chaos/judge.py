@@ -6,7 +6,7 @@ and what the hub kept must agree on which publication has which place.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from tests.chaos.history import Ended, History, Place, Received, Sent, Subscribed
@@ -64,8 +64,8 @@ class Stretch:
 def judge(history: History) -> Verdict:
     """What a run comes to."""
     verdict = Verdict()
-    for sent in history.sent:
-        setattr(verdict, sent.outcome, getattr(verdict, sent.outcome) + 1)
+    for each in history.sent:
+        setattr(verdict, each.outcome, getattr(verdict, each.outcome) + 1)
     ways = {name: _way(name, log, history, verdict) for name, log in history.logs.items()}
     places = _agree(history, ways, verdict)
     sent = {each.number: each for each in history.sent}
@@ -77,6 +77,20 @@ def judge(history: History) -> Verdict:
         _check_numbers(name, way, sent, verdict)
         _count(history, name, way, verdict)
     return verdict
+
+
+def check_whole(history: History, verdict: Verdict) -> None:
+    """Where publishers insist and nothing of the broker's memory is lost, the hub holds each number, and once."""
+    held = Counter(number for _, number in history.kept)
+    for sent in history.sent:
+        if sent.outcome != "acked":
+            verdict.note(f"{sent.number} was never acknowledged, although its publisher insisted")
+        if not held[sent.number]:
+            verdict.lost += 1
+            verdict.note(f"{sent.number} is not kept, although its publisher insisted")
+        elif held[sent.number] > 1:
+            verdict.duplicated += held[sent.number] - 1
+            verdict.note(f"{sent.number} is kept {held[sent.number]} times")
 
 
 def _way(

@@ -96,7 +96,10 @@ class Proxy:
         pair = (writer, far_writer)
         self._pairs.add(pair)
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer, answers=True))
+            with contextlib.suppress(asyncio.CancelledError):  # the proxy ends, and asyncio would complain
+                await asyncio.gather(
+                    self._pump(reader, far_writer), self._pump(far_reader, writer, answers=True)
+                )
         finally:
             self._pairs.discard(pair)
             for each in pair:

@@ -16,14 +16,15 @@ from tests.chaos.history import Sent
 ANSWER_SECONDS = 5.0
 WAITING_SECONDS = 30.0
 """The same on topics on which the hub itself waits for its broker."""
+INSISTENT_TRIES = 200
 LOTS = 5
 """Where topics keep only the latest of each lot for a slow reader, so many may wait."""
 
 
 class Publisher:
     """Publishes one after another; the next only when the last has an outcome. An attempt's failure is retried a few
-    times, under the same key, perhaps on another node. On topics on which the hub waits for its broker that is left to
-    the hub, and no key is given.
+    times, under the same key, perhaps on another node. On topics `waits:` that is left to the hub, and no key is given;
+    on topics `insists:` the publisher repeats as well, and ends only with an ack.
 
     `urls` are the nodes' HTTP addresses. `numbers` is shared by all publishers of a run.
     """
@@ -50,11 +51,11 @@ class Publisher:
         self._clock = clock
         self._padding = "x" * padding
         self._patient = topic.startswith("waits:")
+        self._insistent = topic.startswith("insists:")
 
     async def run(self, pause: float, until: asyncio.Event) -> None:
         """Publishes with pauses around `pause` seconds until told to stop."""
-        limits = httpx2.Timeout(WAITING_SECONDS if self._patient else ANSWER_SECONDS, connect=1.0)
-        async with httpx2.AsyncClient(timeout=limits, headers={"X-API-Key": self._key}) as client:
+        async with httpx2.AsyncClient(headers={"X-API-Key": self._key}) as client:
             while not until.is_set():
                 await self._publish(client)
                 await asyncio.sleep(self._rng.uniform(0, 2 * pause))
@@ -62,17 +63,27 @@ class Publisher:
     async def _publish(self, client: httpx2.AsyncClient) -> None:
         sent = Sent(next(self._numbers), self._name, self._clock(), 0.0, "failed", attempts=0)
         self.sent.append(sent)
-        url = self._rng.choice(self._urls)
-        for _ in range(1 if self._patient else self._rng.randint(1, 4)):
+        for _ in range(self._tries()):
             sent.attempts += 1
-            outcome = await self._attempt(client, url, sent)
+            outcome = await self._attempt(client, self._rng.choice(self._urls), sent)
             if outcome == "acked" or sent.outcome == "failed":
                 sent.outcome = outcome
             if outcome == "acked":
                 break
             await asyncio.sleep(self._rng.uniform(0.02, 0.3))
-            url = self._rng.choice(self._urls)
+        if self._insistent:
+            sent.attempts += 1  # the hub may have repeated it by itself
         sent.ended = self._clock()
+
+    def _tries(self) -> int:
+        if self._insistent:
+            return INSISTENT_TRIES
+        return 1 if self._patient else self._rng.randint(1, 4)
+
+    def _limits(self) -> httpx2.Timeout:
+        """How long an attempt may take; who insists is not always as patient as the hub."""
+        seconds = WAITING_SECONDS if self._patient else ANSWER_SECONDS
+        return httpx2.Timeout(self._rng.uniform(1, 15) if self._insistent else seconds, connect=1.0)
 
     async def _attempt(
         self, client: httpx2.AsyncClient, url: str, sent: Sent
@@ -83,7 +94,7 @@ class Publisher:
             "idempotency_key": "" if self._patient else f"{self._topic}-{sent.number}",
         }
         try:
-            answer = await client.post(f"{url}/api/publish", json=body)
+            answer = await client.post(f"{url}/api/publish", json=body, timeout=self._limits())
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             return "failed"  # nothing has left this machine
         except httpx2.HTTPError:

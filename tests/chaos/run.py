@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.brokers import REPLICATED
 from tests.chaos.history import History, save
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import Verdict, check_whole, judge
 from tests.chaos.publisher import Publisher
-from tests.chaos.scenarios import Scenario, Stage
+from tests.chaos.scenarios import Scenario, Stage, may_tell
 from tests.chaos.site import API_KEY, Site
 from tests.chaos.subscriber import Subscriber
 
 SETTLE_SECONDS: Final = 15.0
 """How long subscribers may take, after the last fault, to reach the place where the hub stands."""
-HEAVY_BYTES: Final = 40_000
+HEAVY_BYTES: Final = 60_000
 HEAVY_SUBSCRIBERS: Final = 5
 FOLDER: Final = Path(os.environ.get("HUB_CHAOS_FOLDER", ".tools/chaos"))
 """Where histories of failed runs are kept."""
@@ -48,7 +49,7 @@ async def run(scenario: Scenario, site: Site, seed: int, load: Load) -> History:
     publishers = _publishers(site, topic, rng, load, heavy=scenario.heavy)
     quiet = asyncio.Event()
     listening = [asyncio.create_task(subscriber.run()) for subscriber in subscribers]
-    stage = Stage(site, subscribers, publishers, rng, load.seconds)
+    stage = Stage(site, topic, subscribers, publishers, rng, load.seconds)
     try:
         await _until(lambda: all(each.subscriptions for each in subscribers), SETTLE_SECONDS)
         publishing = [asyncio.create_task(each.run(load.pause, quiet)) for each in publishers]
@@ -123,17 +124,22 @@ def judged(scenario: Scenario, history: History) -> Verdict:
     if verdict.acked < 10 or verdict.received < 10:
         verdict.note(f"too little happened to say anything: {verdict.acked} acknowledged")
     if scenario.proof and not any(_shows(log, scenario.proof) for log in history.logs.values()):
-        verdict.note(f"the fault left no trace: nobody saw a {scenario.proof!r}")
-    if scenario.tells == "never" and verdict.tellings:
+        verdict.note(f"the fault left no trace: nobody saw a {' or '.join(scenario.proof)}")
+    if scenario.polite and any(_shows(log, "disconnect 1006") for log in history.logs.values()):
+        verdict.note("a connection ended without a word")
+    tells = may_tell(scenario, history.broker)
+    if tells == "never" and verdict.tellings:
         verdict.note(
             f"subscribers were told {verdict.tellings} times that they missed what history still held"
         )
-    if scenario.tells == "must" and not verdict.tellings:
+    if tells == "must" and not verdict.tellings:
         verdict.note("nobody was told, although something must have been missed")
+    if scenario.whole and history.broker not in REPLICATED:
+        check_whole(history, verdict)
     if not verdict.honest or os.environ.get("HUB_CHAOS_KEEP"):
         save(history, FOLDER / f"{scenario.name.replace(' ', '-')}-{history.broker}-{history.seed}.json")
     return verdict
 
 
-def _shows(log: list[Any], proof: str) -> bool:
+def _shows(log: list[Any], proof: str | tuple[str, ...]) -> bool:
     return any(getattr(event, "why", "").startswith(proof) for event in log)

@@ -19,6 +19,7 @@ from tests.chaos.proxy import Proxy
 from tests.services.process import ServerProcess, free_port
 
 API_KEY: Final = "a-key-for-chaos-only"
+SECRET: Final = "a-secret-for-chaos-only-0123456789abcdef"
 QUEUE_BYTES: Final = 262_144
 READY_SECONDS: Final = 25.0
 _ANYONE: Final = {"subscribe": "anyone"}
@@ -27,6 +28,8 @@ TOPICS: Final[dict[str, Any]] = {
     "short:{name}": {"allow": _ANYONE, "history": {"size": 20, "ttl": "10m"}},
     "latest:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}, "slow": "conflate:lot"},
     "waits:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}, "publish_wait": "20s"},
+    "insists:{name}": {"allow": _ANYONE, "history": {"size": 20_000, "ttl": "10m"}, "publish_wait": "10s"},
+    "people:{name}": {"allow": _ANYONE, "presence": True, "join_leave": True},
 }
 
 
@@ -73,21 +76,33 @@ class HubProcess:
         """SIGTERM."""
         self._process.stop()
 
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._process.thaw()
+
     def ready(self) -> bool:
         """Whether it says so."""
         return self._answers("/health/ready")
 
     def history(self, topic: str) -> dict[str, Any]:
         """All that the hub keeps of a topic, and where its top is."""
+        return self.ask("history", channel=topic, limit=-1)
+
+    def ask(self, method: str, **body: Any) -> dict[str, Any]:
+        """The result of a method of the server API. Raises RuntimeError."""
         request = urllib.request.Request(
-            f"{self.url}/api/history",
-            json.dumps({"channel": topic, "limit": -1}).encode(),
+            f"{self.url}/api/{method}",
+            json.dumps(body).encode(),
             {"X-API-Key": API_KEY, "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             told = json.load(answer)
         if "error" in told:
-            raise RuntimeError(f"the history cannot be read: {told['error']}")
+            raise RuntimeError(f"{method} failed: {told['error']}")
         result: dict[str, Any] = told["result"]
         return result
 
@@ -102,16 +117,27 @@ class HubProcess:
 class Site:
     """All processes of one broker's runs. `server` is None for the memory broker, which one node has for itself."""
 
-    def __init__(self, broker: str, server: Server | None, nodes: list[HubProcess]) -> None:
+    def __init__(self, broker: str, server: Server | None, nodes: list[HubProcess], folder: Path) -> None:
         self.broker = broker
+        self._folder = folder
         self.server = server
         self.nodes = nodes
+
+    @contextmanager
+    def another(self, name: str) -> Iterator[HubProcess]:
+        """One more node, for a while."""
+        with ExitStack() as stack:
+            node = _node(name, self.server, self._folder, stack)
+            stack.callback(node.kill)
+            node.start()
+            yield node
 
     async def heal(self) -> None:
         """Ends every fault and returns once all nodes say that they are ready. Raises RuntimeError."""
         if self.server is not None:
             self.server.thaw()
         for node in self.nodes:
+            node.thaw()
             node.front.release()
             if node.back is not None:
                 node.back.release()
@@ -130,7 +156,7 @@ def _config(broker_url: str, database: Path) -> dict[str, Any]:
         "server": {"drain": "1s"},
         "broker": {"url": broker_url},
         "database": {"url": f"sqlite:///{database}"},
-        "auth": {"anonymous": True, "api_keys": {"chaos": {"key": API_KEY}}},
+        "auth": {"anonymous": True, "jwt": {"secret": SECRET}, "api_keys": {"chaos": {"key": API_KEY}}},
         "client": {
             "ping": "5s",
             "pong_timeout": "4s",
@@ -153,12 +179,12 @@ def site(broker: str, folder: Path) -> Iterator[Site]:
             stack.callback(nodes[-1].kill)
         with ThreadPoolExecutor() as pool:
             list(pool.map(HubProcess.start, nodes))
-        yield Site(broker, server, nodes)
+        yield Site(broker, server, nodes, folder)
 
 
 def _node(name: str, server: Server | None, folder: Path, stack: ExitStack) -> HubProcess:
-    if server is None:
-        node = HubProcess(name, "memory://", folder)
+    if server is None or server.port is None:
+        node = HubProcess(name, "memory://" if server is None else server.url, folder)
     else:
         back = stack.enter_context(Proxy(server.port))
         node = HubProcess(name, server.url.replace(f":{server.port}", f":{back.port}"), folder)

@@ -52,6 +52,8 @@ class Subscriber:
         self.epoch = ""
         self.offset = 0
         self.subscriptions = 0
+        self.at = ""
+        """The address of its latest connection."""
         self.reading = asyncio.Event()
         self.reading.set()
         self._urls = urls
@@ -105,11 +107,12 @@ class Subscriber:
             **options,
         ) as connection:
             self._socket = connection
+            self.at = url
             self._subscribed = False
             self._commands.clear()
-            await self._command("connect", {"name": "chaos"})
-            await self._subscribe()
             try:
+                await self._command("connect", {"name": "chaos"})
+                await self._subscribe()
                 await self._read(connection)
             except ConnectionClosed as closed:
                 self._end(closed)

@@ -10,21 +10,35 @@ from functools import cache
 import pytest
 
 from hub.broker.factory import SCHEMES
-from tests.chaos.brokers import ALIASES, BROKERS, SERVERS, MissingServerError
+from tests.chaos.brokers import ALIASES, BROKERS, REPLICATED, SERVERS, MissingServerError
+from tests.chaos.presence.run import attend, judged_presence
 from tests.chaos.run import Load, judged, run
-from tests.chaos.scenarios import SCENARIOS, Scenario, fits
+from tests.chaos.scenarios import PRESENCE, SCENARIOS, Scenario, fits
 from tests.chaos.site import Site, site
 from tests.services.missing import unavailable
 
 SHORT = Load(seconds=2.2, subscribers=6, publishers=4)
-TWO_NODES = ("cut sockets", "kill hub")
-"""What is no matter of the broker, but another thing where clients come back to another node; once is enough."""
+ONCE = (
+    "cut sockets",
+    "kill hub",
+    "drain hub",
+    "half of all",
+    "wait out a restart",
+    "wait out a freeze",
+    "insist on a loss",
+    "presence",
+)
+"""What is no matter of the broker, or hardly, but needs two nodes; once is enough."""
 
 
 def _in_short_form(broker: str, scenario: Scenario) -> bool:
     if broker == "memory":
         return scenario.short and fits(scenario, broker)
-    return scenario.short and (scenario.linked or (broker == "redis" and scenario.name in TWO_NODES))
+    if broker in REPLICATED:
+        return scenario.name == "fail over"
+    if scenario.name in ONCE:
+        return broker == "redis"
+    return scenario.short and fits(scenario, broker) and scenario.needs != "nothing"
 
 
 RUNS = [
@@ -57,7 +71,10 @@ async def test_nothing_is_silently_lost_doubled_or_reordered(
     except MissingServerError as missing:
         unavailable(f"{broker} server", missing.remedy)
     seed = secrets.randbelow(10**6)
-    verdict = judged(scenario, await run(scenario, place, seed, SHORT))
+    if scenario is PRESENCE:
+        verdict = judged_presence(await attend(place, seed, SHORT))
+    else:
+        verdict = judged(scenario, await run(scenario, place, seed, SHORT))
     assert verdict.honest, f"seed {seed}: {verdict}"
     assert (verdict.lost, verdict.duplicated, verdict.reordered, verdict.invented) == (0, 0, 0, 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import pytest
 
 import hub.router
+from hub.broker.base import Outgoing, PublishResult
+from hub.errors import BrokerError
 from hub.live import LiveTopic
-from hub.model import Publication
+from hub.model import Position, Publication
+from hub.sender import Sender
 from hub.testing import LiveHub
 from tests.chaos.history import History
-from tests.chaos.judge import judge
+from tests.chaos.judge import check_whole, judge
 from tests.chaos.mutants import MUTANTS, mutated
 from tests.chaos.run import Load, run
 from tests.chaos.scenarios import Scenario, Stage, named
-from tests.chaos.site import API_KEY, HubProcess, Site
+from tests.chaos.threaded import as_it_is, threaded_site
 
 EVERY = 10
 """One publication in so many is spoilt."""
@@ -33,42 +37,8 @@ async def _nothing(stage: Stage) -> None:
 QUIET = Scenario("quiet", _nothing, "never")
 
 
-def _as_it_is(live: LiveHub) -> None: ...
-
-
-class _ThreadedNode:
-    """A hub in a thread of this process, in the place of one in a process of its own."""
-
-    def __init__(self, live: LiveHub) -> None:
-        self.port = live.port
-        self.url = live.url
-        self.socket_url = self.direct_socket_url = f"{live.ws_url}/connection/websocket"
-        self.front = self
-        self.back = None
-
-    def start(self) -> None: ...
-
-    def release(self) -> None: ...
-
-    def cut(self, rng: random.Random, share: float) -> None: ...
-
-    def tear(self) -> None: ...
-
-    ready = HubProcess.ready
-    history = HubProcess.history
-    _answers = HubProcess._answers
-
-
-async def _history(scenario: Scenario, seed: int, prepare: Callable[[LiveHub], None] = _as_it_is) -> History:
-    allow = {"subscribe": "anyone"}
-    config = {
-        "auth": {"api_keys": {"chaos": {"key": API_KEY, "allow": "*"}}},
-        "client": {"recovery_page": 20_000, "history_page": 20_000},
-        "topics": {"long:{name}": {"allow": allow, "history": {"size": 20_000, "ttl": "10m"}}},
-    }
-    with LiveHub(config) as live:
-        prepare(live)
-        place = Site("memory", None, [_ThreadedNode(live)])  # type: ignore[list-item]
+async def _history(scenario: Scenario, seed: int, prepare: Callable[[LiveHub], None] = as_it_is) -> History:
+    with threaded_site(prepare) as place:
         return await run(scenario, place, seed, Load(0.8, subscribers=4, publishers=4, pause=0.005))
 
 
@@ -174,3 +144,75 @@ async def test_a_broker_that_drops_doubles_or_swaps_is_set_right_by_the_hub(
     assert verdict.honest, verdict
     assert verdict.acked > LAST_SPOILT
     assert verdict.tellings == 0
+
+
+class _Away:
+    """Stands between the router and the broker, and takes nothing for a while."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.refused = 0
+
+    def prepare(self, live: LiveHub) -> None:
+        publish = live.hub.bridge.publish
+
+        async def flaky(outgoing: Outgoing) -> PublishResult:
+            if self.away:
+                self.refused += 1
+                raise BrokerError("away")
+            return await publish(outgoing)
+
+        live.hub.router.sender.attach(flaky, own_keys=True)
+
+    async def act(self, stage: Stage) -> None:
+        self.away = True
+        await asyncio.sleep(stage.seconds)
+        self.away = False
+        await stage.for_a_while(0.6, 0.8)
+
+
+async def _acks_what_it_will_store(self: Sender, outgoing: Outgoing, wait: float) -> PublishResult:
+    """Acknowledges at once, with the position that is probably next, and stores when the broker is back."""
+    patiently = asyncio.ensure_future(_patiently(self, outgoing, wait))
+    await asyncio.wait([patiently], timeout=0.1)
+    if patiently.done():
+        result = _latest[0] = patiently.result()
+        return result
+    _latest.append(patiently)  # type: ignore[arg-type]
+    before = _latest[0].position
+    assert before is not None
+    return PublishResult(Position(before.offset + 1, before.epoch))
+
+
+async def _acks_what_it_never_stores(self: Sender, outgoing: Outgoing, wait: float) -> PublishResult:
+    try:
+        result = _latest[0] = await self._publish(outgoing)
+    except BrokerError:
+        before = _latest[0].position
+        assert before is not None
+        return PublishResult(Position(before.offset + 1, before.epoch))
+    return result
+
+
+_patiently = Sender._patiently
+_latest = [PublishResult(Position(0, ""))]
+
+
+@pytest.mark.parametrize("topic", ["waits", "insists"])
+async def test_what_waits_for_its_broker_is_acknowledged_when_it_is_stored(topic: str) -> None:
+    fault = _Away()
+    history = await _history(Scenario("away", fault.act, "never", topic=topic), 4, fault.prepare)
+    verdict = judge(history)
+    check_whole(history, verdict)
+    assert verdict.honest, verdict
+    assert fault.refused > 0
+    assert verdict.acked == len(history.sent)
+
+
+@pytest.mark.parametrize("lie", [_acks_what_it_will_store, _acks_what_it_never_stores])
+async def test_an_ack_before_storing_is_found_out(lie: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.chaos.run.SETTLE_SECONDS", 2.0)
+    monkeypatch.setattr(Sender, "_patiently", lie)
+    fault = _Away()
+    verdict = judge(await _history(Scenario("away", fault.act, "never", topic="waits"), 5, fault.prepare))
+    assert verdict.lost > 0, verdict

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from redis.crc import key_slot
 
 from hub.errors import BrokerError
 from hub.leases.base import Grant, LeaseStore
@@ -145,6 +146,22 @@ async def test_leases_of_any_name_are_kept_in_one_place_of_a_redis_cluster(
     replica = redis_cluster.replica(primary)
     await asyncio.to_thread(redis_cluster.promote, replica)
     await given_nothing_for_a_term(two, grants[0])
+
+
+async def test_lease_whose_slot_of_a_redis_cluster_moves_stays_with_its_holder(
+    stack: AsyncExitStack, redis_cluster: RedisCluster
+) -> None:
+    one, two = await nodes(stack, redis_cluster.url)
+    await granted(one, "work")
+    (grant,) = await one.acquire(["work"], seconds=60)
+    key = "test:l:{leases}"
+    target = redis_cluster.others(redis_cluster.primary(key))[0]
+    await asyncio.to_thread(redis_cluster.migrate, key_slot(key.encode()), target)
+    began = await answers(one)
+    assert await one.renew([grant]) == [grant]
+    assert await two.acquire(["work"]) == []
+    await granted(two, "other")
+    assert time.monotonic() - began > TERM * 0.9
 
 
 async def test_postgresql_that_took_over_grants_nothing_for_a_term(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.crc import key_slot
 
 from hub.model import PresenceStats
 from hub.presence.base import Lease
@@ -66,6 +67,24 @@ async def test_presence_outlives_the_loss_of_a_primary_of_the_cluster(redis_clus
     await nodes.stop()
 
 
+async def test_presence_moves_along_with_its_slots(redis_cluster: RedisCluster) -> None:
+    nodes = Nodes(redis_cluster.url)
+    node, other = await nodes.node("a"), await nodes.node("b")
+    await node.restore({TOPIC: crowd(30, name="s")})
+    for key in _keys(redis_cluster, "test:ph:*", "test:pc:*"):
+        source = redis_cluster.primary(key)
+        target = redis_cluster.others(source)[0]
+        await asyncio.to_thread(redis_cluster.migrate, key_slot(key.encode()), target)
+        assert redis_cluster.primary(key) is target
+        await persistently(lambda: node.add(TOPIC, ANN))
+        assert await persistently(node.renew) is Lease.KEPT
+        await counts(other, TOPIC, PresenceStats(31, 31))
+        await persistently(lambda: node.remove(TOPIC, ANN.client, ANN.user))
+        await counts(other, TOPIC, PresenceStats(30, 30))
+    assert await other.sweep(100) == []
+    await nodes.stop()
+
+
 async def test_presence_outlives_a_promotion_by_sentinels(redis_sentinels: RedisSentinels) -> None:
     nodes = Nodes(redis_sentinels.url)
     node, other = await nodes.node("a"), await nodes.node("b")
@@ -79,6 +98,14 @@ async def test_presence_outlives_a_promotion_by_sentinels(redis_sentinels: Redis
     assert await persistently(lambda: other.get(TOPIC)) == {info.client: info for info in clients[TOPIC]}
     await counts(other, "t:2", PresenceStats(2, 2))
     await nodes.stop()
+
+
+def _keys(cluster: RedisCluster, *patterns: str) -> list[str]:
+    """The names of keys, of each pattern one."""
+    return [
+        next(str(key) for node in cluster.others() for key in node.do("KEYS", pattern))
+        for pattern in patterns
+    ]
 
 
 async def _renewed(nodes: Nodes, number: int) -> Lease:

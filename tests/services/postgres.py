@@ -10,7 +10,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,7 +41,7 @@ SPEED = {
 class PostgresServer:
     """A PostgreSQL process on a free port, for tests that break it. `url` names its maintenance database."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, settings: Mapping[str, str] = SPEED) -> None:
         self.port = free_port()
         self.url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/postgres"
         self._data = folder / "data"
@@ -51,7 +51,7 @@ class PostgresServer:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(folder),
-            **SPEED,
+            **settings,
         }
         command: list[str | Path] = [*self._prefix, programs / "postgres", "-D", self._data]
         for name, value in options.items():

@@ -45,7 +45,7 @@ class RedisServer:
         """Starts the server anew, after `kill` or instead of it: empty, or with `keep_data` as it was."""
         if keep_data and self._process.running:
             with redis.Redis.from_url(self.url) as client:
-                client.save()
+                client.shutdown(save=True)  # in one, so that nothing is taken between saving and ending
             self._process.stop()
         else:
             self.kill()

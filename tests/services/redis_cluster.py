@@ -150,10 +150,10 @@ class RedisCluster:
             if node.info("replication")["role"] == "master":
                 node.do("FLUSHALL")
 
-    def primary(self, key: str) -> ClusterNode:
-        """The node that serves a key's slot."""
+    def primary(self, key: str, asked: ClusterNode | None = None) -> ClusterNode:
+        """The node that serves a key's slot, by the word of one node. Raises LookupError."""
         slot = key_slot(key.encode())
-        asked = next(node for node in self.nodes if node.running)
+        asked = asked or next(node for node in self.nodes if node.running)
         for first, last, (_, port, *_), *_ in asked.do("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.port == port)

@@ -45,7 +45,23 @@ class RedisNode:
         if replica_of is not None:
             command += ["--replicaof", "127.0.0.1", str(replica_of)]
         self.process = ServerProcess(command, folder / "redis.log")
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, in the role that it had first, with what it last wrote to disk."""
         self.process.start(lambda: self.ask("PING") is not None)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.freeze()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.thaw()
 
     def ask(self, *command: str | int) -> Any:
         """The answer to a command; None when there is none within a second."""

@@ -212,6 +212,43 @@ async def test_what_is_said_twice_is_told_and_counted_once() -> None:
     assert metrics.total(metrics.CHANGES_WAITING) == waiting
 
 
+async def test_of_whom_others_have_said_that_it_left_nothing_is_said_but_behind_a_join_that_is_sent_again() -> (
+    None
+):
+    bench = Bench()
+    bench.attendance.joined("told:a", info("c1"))
+    await bench.turn()
+    bench.attendance.swept("told:a", info("c1"))
+    await bench.turn()
+    assert bench.messages == [("told:a", [("join", "c1")])]
+    bench.lose_broker()
+    bench.attendance.joined("told:a", info("c2"))
+    await bench.turn()  # perhaps it was heard
+    bench.attendance.joined("told:a", info("c3"))
+    for client in ("c1", "c2", "c3"):
+        bench.attendance.swept("told:a", info(client))
+    bench.mend_broker()
+    await bench.settle()
+    await bench.settle()
+    assert [told for _, told in bench.messages[1:]] == [[("join", "c2")], [("leave", "c2")]]
+
+
+async def test_nobody_returns_in_the_place_of_one_of_whom_others_have_said_that_it_left() -> None:
+    bench = Bench()
+    bench.attendance.joined("told:a", info("c1"))
+    held = bench.attendance.hold("told:a", info("c1"), ("c0",), seconds=GRACE)
+    bench.attendance.swept("told:a", info("c1"), ("c0",), held)
+    await bench.turn()
+    assert bench.attendance.joined("told:a", info("c2")) == ()
+    await bench.turn()
+    await bench.advance(2 * GRACE)
+    await bench.turn()
+    said = [each for _, told in bench.messages for each in told]
+    assert ("join", "c2") in said
+    assert ("leave", "c0") in said
+    assert ("leave", "c1") not in said
+
+
 async def test_a_full_message_is_sent_before_its_time() -> None:
     bench = Bench(subscribers=WINDOWS[0][0] + 1)
     for number in range(MAX_CHANGES):
@@ -512,3 +549,26 @@ async def test_held_leaves_are_bounded_and_the_oldest_is_told_early() -> None:
     await bench.advance(2 * GRACE)
     assert bench.told == [("leave", "a"), ("leave", "b"), ("leave", "c")]
     assert metrics.total(metrics.HELD_LEAVES) == held
+
+
+async def test_who_comes_long_after_the_link_was_mended_is_told_of_at_once() -> None:
+    bench = Bench()
+    bench.attendance.watch()
+    bench.mend_broker()
+    await bench.advance(2 * SETTLE_SECONDS + 1)
+    await bench.advance(SETTLE_SECONDS + 1)
+    bench.attendance.joined("told:1", info("a"))
+    await bench.turn()
+    assert bench.told == [("join", "a")]
+
+
+async def test_who_comes_right_after_the_link_was_mended_waits_until_every_node_has_found_it() -> None:
+    bench = Bench()
+    bench.attendance.watch()
+    await bench.advance(2 * SETTLE_SECONDS + 1)
+    bench.mend_broker()
+    bench.attendance.joined("told:1", info("a"))
+    await bench.turn()
+    assert bench.told == []
+    await bench.settle()
+    assert bench.told == [("join", "a")]

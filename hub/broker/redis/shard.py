@@ -13,11 +13,13 @@ from hub.broker.redis.want import Want
 from hub.redis.cluster_map import ClusterMap
 from hub.redis.cluster_url import Node
 from hub.redis.lasting_link import LastingLink
-from hub.redis.link import Link
+from hub.redis.link import NO_DISK, Link
 from hub.redis.slots import target
 
-_FENCE: Final = b"unsubscribed"
-"""Sent as a ping behind each SUNSUBSCRIBE: its answer ends what may come for that, be it a word or an error."""
+_FENCE: Final = b"\x1funsubscribed"
+"""No channel, let go of behind each SUNSUBSCRIBE: its answer ends what may come for that, be it a word or an error."""
+_NOT_SUBSCRIBED: Final = "NOSUB"
+"""Begins what Valkey answers to that where nothing is subscribed any more."""
 _FOR_NOW: Final = ("CLUSTERDOWN", "TRYAGAIN", "LOADING", "MASTERDOWN")
 
 
@@ -99,8 +101,6 @@ class Shard:
         """Takes a publication, a confirmation, or word that the topic's slot is served elsewhere."""
         if isinstance(message, ReplyError):
             self._take_error(str(message))
-        elif message == _FENCE:
-            self._unanswered.popleft()
         elif isinstance(message, list):
             self._take_push(message)
 
@@ -131,6 +131,11 @@ class Shard:
     def _take_error(self, text: str) -> None:
         """Raises ConnectionError for an error that says neither that the slot is elsewhere nor that it soon will be."""
         code, _, rest = text.partition(" ")
+        if code == NO_DISK:
+            return  # the answer to a ping
+        if code == _NOT_SUBSCRIBED and self._unanswered and not self._unanswered[0][1]:
+            self._unanswered.popleft()
+            return
         if not self._unanswered or (code != "MOVED" and code not in _FOR_NOW):
             raise ConnectionError(f"Redis refused a command: {text}")
         want, subscribing = self._unanswered[0]
@@ -167,6 +172,6 @@ class Shard:
         for want, subscribe in unsent:
             commands.append(("SSUBSCRIBE" if subscribe else "SUNSUBSCRIBE", want.channel))
             if not subscribe:
-                commands.append(("PING", _FENCE))
+                commands.append(("UNSUBSCRIBE", _FENCE))
             self._unanswered.append((want, subscribe))
         link.send_all(commands)

@@ -12,7 +12,7 @@ from hiredis import ReplyError
 from hub.broker.inbox import Inbox
 from hub.broker.redis.want import Want
 from hub.redis.lasting_link import LastingLink
-from hub.redis.link import Link
+from hub.redis.link import NO_DISK, Link
 from hub.redis.place import Place
 
 _CHUNK: Final = 1000
@@ -77,6 +77,8 @@ class Subscriber:
     def take(self, message: Any) -> None:
         """Takes a publication or a confirmation. Raises ConnectionError upon an error of Redis."""
         if isinstance(message, ReplyError):
+            if str(message).startswith(NO_DISK):
+                return  # an answer to a ping too
             raise ConnectionError(f"Redis refused a command: {message}")
         if not isinstance(message, list):
             return  # the answer to a ping while nothing is subscribed

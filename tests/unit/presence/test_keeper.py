@@ -230,6 +230,59 @@ async def test_node_that_was_halted_does_not_judge_others_when_it_goes_on(bench:
     assert bench.left == [("t:1", EVE)]
 
 
+async def test_node_that_was_halted_learns_that_it_was_taken_before_it_restores(bench: Bench) -> None:
+    bench.store.fates = [Lease.LOST]
+    await bench.beat()  # so that all are to be entered once more, quietly
+    bench.store.restored.clear()
+    bench.now += 2 * LEASE
+    bench.store.fates = [Lease.TAKEN]
+    bench.store.gone = [("t:1", ANN)]
+    await bench.keeper.tend()
+    assert bench.store.restored == []
+    await bench.keeper.renew()
+    await bench.keeper.tend()
+    assert bench.joined == [("t:1", ANN)]
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_who_left_a_halted_node_is_said_to_have_left_by_it_or_by_others_never_by_both(
+    bench: Bench, renewed: bool
+) -> None:
+    await bench.settle()
+    bench.now += 2 * LEASE
+    bench.store.fates = [Lease.TAKEN]
+    bench.store.gone = [("t:2", BOB), ("t:1", EVE)]
+    if renewed:
+        await bench.keeper.renew()
+    leaving = [asyncio.create_task(bench.presence.part(topic, EVE)) for topic in ("t:1", "t:2")]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in leaving)
+    if not renewed:
+        await bench.keeper.renew()
+    await bench.keeper.tend()
+    assert await asyncio.gather(*leaving) == [False, True]
+    assert bench.store.changes == [("remove", "t:1", EVE.client), ("remove", "t:2", EVE.client)]
+    assert bench.joined == [("t:2", BOB)]
+    assert await bench.presence.part("t:1", EVE)
+
+
+async def test_who_left_a_halted_node_that_kept_its_lease_is_said_to_have_left(bench: Bench) -> None:
+    await bench.settle()
+    bench.now += 0.8 * LEASE
+    leaving = asyncio.create_task(bench.presence.part("t:1", ANN))
+    await asyncio.sleep(0.05)
+    await bench.keeper.renew()
+    assert await leaving
+
+
+async def test_leave_in_doubt_is_not_held_up_for_long(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.presence.amends.DOUBT_SECONDS", 0.05)
+    await bench.settle()
+    bench.now += 2 * LEASE
+    assert await bench.presence.part("t:1", ANN)
+    assert bench.store.changes == [("remove", "t:1", ANN.client)]
+
+
 async def test_mended_connection_has_all_entered_again_quietly(bench: Bench) -> None:
     await bench.settle()
     bench.mended += 1

@@ -21,19 +21,25 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The id of an entry is offset-expiry. Expired ones go from the oldest on, so that no hole comes to be.
+-- The id of an entry is offset-expiry. Expired ones go from the oldest on, so that no hole comes to be. Where none has
+-- expired nothing is written, so that a server that takes no writes for now can still be read.
 local function trim(stream, now)
-  local count = 1
+  local count, old = 1, false
   while true do
     local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
     for _, entry in ipairs(entries) do
       if tonumber(string.match(entry[1], '%d+$')) > now then
-        redis.call('XTRIM', stream, 'MINID', entry[1])
+        if old then
+          redis.call('XTRIM', stream, 'MINID', entry[1])
+        end
         return
       end
+      old = true
     end
     if #entries < count then
-      redis.call('DEL', stream)
+      if old then
+        redis.call('DEL', stream)
+      end
       return
     end
     count = math.min(count * 4, 256)
