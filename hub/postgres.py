@@ -154,6 +154,21 @@ class Server:
             raise BrokerError("PostgreSQL is too old: the hub needs version 13 or later")
         return link
 
+    async def prepared(
+        self, prepare: Callable[[Link], Awaitable[None]], *, answer_within: float, connect_within: float
+    ) -> Link:
+        """A connection on which `prepare` was done. Raises BrokerError, not `unknown`: nothing of the caller's was."""
+        link = await self.connect(answer_within=answer_within, connect_within=connect_within)
+        try:
+            await prepare(link)
+        except BrokerError as error:
+            link.close()
+            raise BrokerError(str(error)) from None
+        except BaseException:
+            link.close()
+            raise
+        return link
+
 
 class Pool:
     """Up to `size` connections, opened by `connect` when they are needed, for one user each at a time.

@@ -89,6 +89,7 @@ REGISTERS: Final = {
     },
     "parts that grow by themselves, listed where they do": {
         "Amends._store",
+        "Attendance._wheel",
         "Grace._wheel",
         "QueueBudget._wheel",
         "Comparison._wheel",

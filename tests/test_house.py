@@ -166,6 +166,13 @@ def lacks_annotation(node: type_of_function) -> bool:
     return node.returns is None or any(argument.annotation is None for argument in arguments)
 
 
+def _made_by_tools(path: Path) -> bool:
+    parts = path.relative_to(ROOT).parts
+    return "__pycache__" in parts or any(
+        part.startswith(".") or part.endswith(".egg-info") for part in parts[:-1]
+    )
+
+
 def tracked_files() -> list[Path]:
     said = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -174,7 +181,8 @@ def tracked_files() -> list[Path]:
         check=False,
     )
     if said.returncode:
-        pytest.skip("not a git checkout")
+        # An unpacked source archive: all there is, but for what tools put there.
+        return [path for path in ROOT.rglob("*") if path.is_file() and not _made_by_tools(path)]
     return [ROOT / name for name in said.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 

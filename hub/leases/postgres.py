@@ -118,20 +118,19 @@ class PostgresLeases(LeaseStore):
         return [row["place"] for row in rows]
 
     async def _connect(self) -> Link:
-        link = await self._server.connect(answer_within=TIMEOUT_SECONDS, connect_within=CONNECT_SECONDS)
-        try:
-            await link.fetch("SELECT set_config('synchronous_commit', 'on', false)")
-            if (await link.row("SELECT to_regclass($1) AS made", self._table))["made"] is None:
-                # The lock is the session's: only a statement that begins after it sees what others made.
-                await link.fetch("SELECT pg_advisory_lock($1)", self._lock)
-                await link.script(_TABLE.format(table=self._table))
-                await link.fetch("SELECT pg_advisory_unlock($1)", self._lock)
-            self._run = str((await link.row(_RUN))["run"])
-            await self._enter(link)
-        except BaseException:
-            link.close()
-            raise
-        return link
+        return await self._server.prepared(
+            self._prepare, answer_within=TIMEOUT_SECONDS, connect_within=CONNECT_SECONDS
+        )
+
+    async def _prepare(self, link: Link) -> None:
+        await link.fetch("SELECT set_config('synchronous_commit', 'on', false)")
+        if (await link.row("SELECT to_regclass($1) AS made", self._table))["made"] is None:
+            # The lock is the session's: only a statement that begins after it sees what others made.
+            await link.fetch("SELECT pg_advisory_lock($1)", self._lock)
+            await link.script(_TABLE.format(table=self._table))
+            await link.fetch("SELECT pg_advisory_unlock($1)", self._lock)
+        self._run = str((await link.row(_RUN))["run"])
+        await self._enter(link)
 
     async def _enter(self, link: Link) -> None:
         """Enters the server as one that will grant leases in a term, unless it is entered already."""

@@ -12,7 +12,7 @@ from redis.exceptions import AskError, MovedError, ResponseError
 from hub.errors import BrokerError, HubError
 from hub.redis.call import Argument, Call, Refused
 from hub.redis.cluster_map import ClusterMap
-from hub.redis.cluster_url import Node
+from hub.redis.hosts import Node
 from hub.redis.lane import Lane
 from hub.redis.script import Script
 from hub.redis.slots import SLOTS, slot_of, target

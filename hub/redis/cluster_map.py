@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from hub.redis.address import Address
-from hub.redis.cluster_url import ClusterUrl, Node, node_name
+from hub.redis.cluster_url import ClusterUrl
+from hub.redis.hosts import Node, node_name
 from hub.redis.lane import Lane
 from hub.redis.slots import ASK, SLOTS, View, best, read_view
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from hub.errors import HubError
+from hub.redis.hosts import Node, node_name, parse_nodes
 
 SCHEMES: Final = ("redis+cluster", "rediss+cluster")
 """The schemes of such URLs; with the second one all nodes are spoken to over TLS."""
 FORM: Final = "redis+cluster://user:password@host1:6379,host2:6379"
 _PORT: Final = 6379
-
-Node = tuple[str, int]
-"""Host and port of a node of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class ClusterUrl:
             if parts.path.strip("/") not in {"", "0"} or "db" in options:
                 raise ValueError("a cluster has one database only, so none can be chosen")
             login, at, hosts = parts.netloc.rpartition("@")
-            seeds = tuple(_node(each) for each in hosts.split(","))
+            seeds = parse_nodes(hosts, port=_PORT, what="node")
         except ValueError as error:
             raise HubError(f"the URL of the Redis Cluster cannot be used: {error}") from None
         return cls(parts.scheme == SCHEMES[1], seeds, login + at, parts.query)
@@ -54,22 +52,3 @@ class ClusterUrl:
         """The URL of a node."""
         query = f"?{self.options}" if self.options else ""
         return f"redis{'s' * self.tls}://{self.login}{node_name(node)}{query}"
-
-
-def node_name(node: Node) -> str:
-    """Host and port as in a URL."""
-    host, port = node
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _node(text: str) -> Node:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, 0
-    if not host or port == 0:
-        raise ValueError(
-            "each node is a host and a port, with commas between them, as in host1:6379,host2:6379"
-        )
-    return unquote(host), port or _PORT

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from hub.errors import HubError
+from hub.redis.hosts import Node, node_name, parse_nodes
 
 SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 """The schemes of such URLs; with the second one Redis and the Sentinels are spoken to over TLS."""
@@ -23,7 +24,7 @@ class SentinelUrl:
     """
 
     tls: bool
-    sentinels: tuple[tuple[str, int], ...]
+    sentinels: tuple[Node, ...]
     master: str
     login: str = ""
     db: int = 0
@@ -54,7 +55,7 @@ class SentinelUrl:
         login, at, hosts = parts.netloc.rpartition("@")
         return cls(
             tls=parts.scheme == SCHEMES[1],
-            sentinels=tuple(_host(each) for each in hosts.split(",")),
+            sentinels=parse_nodes(hosts, port=_PORT, what="Sentinel"),
             master=_master(given, parts.path),
             login=login + at,
             db=_database(parts.path),
@@ -65,8 +66,7 @@ class SentinelUrl:
 
     def primary(self, host: str, port: int) -> str:
         """The URL of the primary at this place."""
-        name = f"[{host}]" if ":" in host else host
-        return f"redis{'s' * self.tls}://{self.login}{name}:{port}/{self.db}?{self.options}"
+        return f"redis{'s' * self.tls}://{self.login}{node_name((host, port))}/{self.db}?{self.options}"
 
 
 def _options(query: str) -> dict[str, str]:
@@ -74,19 +74,6 @@ def _options(query: str) -> dict[str, str]:
         return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
         raise ValueError("what follows the ? must be name=value, with & between several") from None
-
-
-def _host(text: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, 0
-    if not host or port == 0:
-        raise ValueError(
-            "each Sentinel is a host and a port, with commas between them, as in host1:26379,host2:26379"
-        )
-    return unquote(host), port or _PORT
 
 
 def _master(given: dict[str, str], path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from redis.crc import key_slot
 
-from hub.redis.cluster_url import Node
+from hub.redis.hosts import Node
 
 SLOTS: Final = 16384
 ASK: Final = (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO"), ("CLUSTER", "NODES"))

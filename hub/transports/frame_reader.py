@@ -7,7 +7,7 @@ unmasked payload. What a frame announces is checked before any of its payload is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from codecs import getincrementaldecoder
+from codecs import IncrementalDecoder, getincrementaldecoder
 from typing import Final
 
 from websockets.speedups import apply_mask
@@ -61,7 +61,7 @@ class FrameReader(ABC):
         """The kind of the message under way, 0 between messages."""
         self._message: bytearray | None = None
         """What has come of a fragmented message."""
-        self._utf8: object = None
+        self._utf8: IncrementalDecoder | None = None
 
     @abstractmethod
     def on_message(self, kind: int, payload: bytes) -> None:
@@ -179,7 +179,7 @@ class FrameReader(ABC):
         final = bool(first & _FIN)
         if self._utf8 is not None:
             try:
-                self._utf8.decode(payload, final)  # type: ignore[attr-defined]  # an IncrementalDecoder
+                self._utf8.decode(payload, final)
             except UnicodeDecodeError:
                 raise FrameError(INVALID_PAYLOAD, "a text message is not UTF-8") from None
         if final:

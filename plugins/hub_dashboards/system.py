@@ -110,5 +110,5 @@ def _told(ask: Callable[[], T]) -> T | None:
     """What the machine says, None where it refuses: containers and rare systems hide some of it."""
     try:
         return ask()
-    except (OSError, RuntimeError, NotImplementedError, psutil.Error):
+    except (OSError, RuntimeError, psutil.Error):
         return None

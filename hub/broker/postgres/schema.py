@@ -36,16 +36,9 @@ class Schema:
 
     async def connect(self) -> Link:
         """A connection ready for use. Raises BrokerError, not `unknown`: nothing of the caller's was done."""
-        link = await self.server.connect(answer_within=self._timeout, connect_within=self._connect_timeout)
-        try:
-            await self._prepare(link)
-        except BrokerError as error:
-            link.close()
-            raise BrokerError(str(error)) from None
-        except BaseException:
-            link.close()
-            raise
-        return link
+        return await self.server.prepared(
+            self._prepare, answer_within=self._timeout, connect_within=self._connect_timeout
+        )
 
     async def alive(self, link: Link) -> str:
         """The mark that is lost together with the publications that pass without history."""

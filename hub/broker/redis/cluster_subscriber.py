@@ -11,7 +11,7 @@ from hub.broker.inbox import Inbox
 from hub.broker.redis.shard import Shard
 from hub.broker.redis.want import Want
 from hub.redis.cluster_map import ClusterMap
-from hub.redis.cluster_url import Node
+from hub.redis.hosts import Node
 from hub.redis.slots import slot_of
 
 _MOVING: Final = "the topic's slot moves to another server of the cluster"

@@ -11,7 +11,7 @@ from hiredis import ReplyError
 from hub.broker.inbox import Inbox
 from hub.broker.redis.want import Want
 from hub.redis.cluster_map import ClusterMap
-from hub.redis.cluster_url import Node
+from hub.redis.hosts import Node
 from hub.redis.lasting_link import LastingLink
 from hub.redis.link import NO_DISK, Link
 from hub.redis.slots import target

@@ -50,16 +50,9 @@ class Schema:
 
     async def connect(self, *, answer_within: float, connect_within: float) -> Link:
         """A connection ready for use. Raises BrokerError, not `unknown`: nothing of the caller's was done."""
-        link = await self._server.connect(answer_within=answer_within, connect_within=connect_within)
-        try:
-            await self._prepare(link)
-        except BrokerError as error:
-            link.close()
-            raise BrokerError(str(error)) from None
-        except BaseException:
-            link.close()
-            raise
-        return link
+        return await self._server.prepared(
+            self._prepare, answer_within=answer_within, connect_within=connect_within
+        )
 
     async def _prepare(self, link: Link) -> None:
         seen = await link.row(self.fill(_LOOK))
