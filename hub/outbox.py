@@ -143,13 +143,22 @@ class Tick:
 
     def mark_own(self, item: Flushable) -> None:
         """The same for what one session alone is told."""
+        if self._spreading:
+            # Amid slices every turn is long, so that waiting for another one would cost more than a write.
+            self._put_due([item])
+            return
         if not self._own:
             self._call_soon(self._wait)
         self._own.append(item)
 
     def _wait(self) -> None:
-        self._due, self._own = self._own, []
-        self._call_soon(self._run_own)
+        own, self._own = self._own, []
+        self._put_due(own)
+
+    def _put_due(self, items: list[Flushable]) -> None:
+        if not self._due:
+            self._call_soon(self._run_own)
+        self._due += items
 
     def take(self, writes: int) -> bool:
         """Whether so many writes may be made at once in this turn, beside those that were taken before."""
@@ -166,14 +175,18 @@ class Tick:
         self._spreading[item] = None
 
     def _run(self) -> None:
-        marked, self._marked = self._marked, []
         self._left = self._at_once // 4 if self._spreading else self._at_once
+        self._flush_marked()
+
+    def _flush_marked(self) -> None:
+        marked, self._marked = self._marked, []
         for item in marked:
             item.flush()
 
     def _run_own(self) -> None:
-        # Topics first: they write to a session what it alone is told, and their own behind it.
-        self._run()
+        # Topics first: they write to a session what it alone is told, and their own behind it. What this turn may
+        # write at once stays what it was, since the turn has been given it by the run that is due for them anyway.
+        self._flush_marked()
         due, self._due = self._due, []
         for item in due:
             item.flush()

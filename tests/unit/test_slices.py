@@ -19,6 +19,8 @@ MANY = 50
 class Letters:
     """A wire that shows payloads."""
 
+    separator = b"|"
+
     def publication(self, topic: str, publication: Publication) -> bytes:
         return publication.raw
 
