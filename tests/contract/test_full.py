@@ -24,7 +24,8 @@ from tests.contract.bridged import TOPIC, Hub, eventually, position, running
 from tests.contract.presences import ANN, BOB, persistently
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 from tests.services.redis import RedisServer
 
 PLAIN = "plain:topic"

@@ -28,7 +28,8 @@ from hub.auth.tokens import sign
 from hub.loader.compose import compose
 from hub.settings.load import load
 from hub.testing import LiveHub
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 CONFIG = Path(__file__).parents[2] / "examples/article/hub.yaml"
 SECRET = "the-secret-of-this-test-0123456789-abcdefghij"

@@ -19,7 +19,8 @@ from hub.model import HistoryOptions, HistoryQuery, Position
 from tests.contract.bridged import ALL, KEPT, TOPIC, Hub, eventually, position, running
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY, NatsServer
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 PLAIN = "plain:topic"
 

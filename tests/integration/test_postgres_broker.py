@@ -192,8 +192,9 @@ async def test_acknowledged_publications_survive_a_crash(
         postgres_server.kill()
         with pytest.raises(BrokerError):
             await publisher
+        await eventually(lambda: not hub.bridge.ready)
         postgres_server.start()
-        await eventually(lambda: hub.broker.connected)
+        await eventually(lambda: hub.bridge.ready)
         kept = await hub.raws()
         assert kept[: len(acknowledged)] == acknowledged
         assert len(kept) <= len(acknowledged) + 1

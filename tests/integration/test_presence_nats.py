@@ -35,7 +35,8 @@ from tests.contract.presences import (
 )
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY, NatsServer
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 
 @pytest.fixture

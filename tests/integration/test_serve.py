@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.services.hub import API_KEY, CONFIG, HubProcess, command, environ, run_hub
-from tests.services.process import free_port
+from tests.services.ports import free_port
 from tests.services.redis import RedisServer
 
 pytestmark = pytest.mark.timeout(120)

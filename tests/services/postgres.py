@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from tests.services.missing import find_program, unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 REMEDY = (
     "install a PostgreSQL server (Debian, Ubuntu: apt install postgresql; macOS: brew install postgresql), "
