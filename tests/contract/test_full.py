@@ -169,7 +169,7 @@ async def refused(hub: Hub, raw: bytes, *, key: str = "", version: int = 0) -> N
         await hub.publish(raw, history=MANY, key=key, version=version)
     assert (raised.value.unknown, raised.value.lasting) == (False, False), raised.value
     assert broker_refusal(raised.value).temporary
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 10
 
 
 async def taken(hub: Hub, raw: bytes, key: str) -> int:

@@ -289,7 +289,7 @@ async def test_lost_store_is_a_broker_error_within_seconds_and_mends_itself(
     for call in (store.acquire(["work"]), store.renew([Grant("work", 1)]), store.release([Grant("work", 1)])):
         with pytest.raises(BrokerError):
             await call
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 10
     server.start()
     async with asyncio.timeout(8):
         while await outcome(store) != "answered":
@@ -318,7 +318,7 @@ async def test_frozen_store_is_a_broker_error_within_seconds(
         with postgres_server.frozen():
             began = time.monotonic()
             assert await asyncio.gather(*map(outcome, stores)) == ["refused"] * 3
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < 10
     finally:
         redis_server.thaw()
         nats_server.thaw()

@@ -171,10 +171,10 @@ async def test_killed_nats_fails_fast_and_comes_back_with_a_gap(
             assert not refused.value.unknown
             with pytest.raises(BrokerError):
                 await hub.bridge.history(TOPIC, ALL)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
         began = time.monotonic()
         await hub.bridge.subscribe("made:meanwhile")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5
         nats_server.restart(keep_data=keep_data)
         after = await published(hub, b"after")
         if keep_data:
@@ -245,7 +245,7 @@ async def test_frozen_nats_makes_publishes_unknown_and_keeps_its_promises_after(
         began = time.monotonic()
         with pytest.raises(BrokerError) as lost:
             await hub.publish(b"frozen", key="frozen")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8
         assert lost.value.unknown
         await eventually(lambda: not hub.broker.connected)
         with pytest.raises(BrokerError) as refused:

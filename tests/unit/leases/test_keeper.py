@@ -288,7 +288,7 @@ async def test_node_that_leaves_ends_its_work_and_releases_at_once(nodes: tuple[
     await end(waiting)
     began = time.monotonic()
     await one.leases.leave()
-    assert 0.2 <= time.monotonic() - began < 0.5
+    assert 0.2 <= time.monotonic() - began < 1.5
     assert "the node leaves" in await task
     await slow
     assert cleaned == [None], "released only when the work has ended"
