@@ -49,7 +49,7 @@ async def stored(url: str, subject: str) -> int:
     return int((info["state"].get("subjects") or {}).get(subject, 0))
 
 
-async def published(hub: Hub, raw: bytes, *, within: float = 8) -> Position:
+async def published(hub: Hub, raw: bytes, *, within: float = 15) -> Position:
     """Publishes as a backend does: again and again, with one idempotency key, until the broker takes it."""
     async with asyncio.timeout(within):
         while True:

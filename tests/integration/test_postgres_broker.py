@@ -46,7 +46,7 @@ def broker_of(hub: Hub) -> PostgresBroker:
     return hub.broker
 
 
-async def published(hub: Hub, raw: bytes, *, within: float = 10) -> Position:
+async def published(hub: Hub, raw: bytes, *, within: float = 15) -> Position:
     """Publishes as a backend does: again and again, with one idempotency key, until the broker takes it."""
     async with asyncio.timeout(within):
         while True:
