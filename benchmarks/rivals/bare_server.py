@@ -69,11 +69,7 @@ class Connection(asyncio.Protocol):
                 break
             if data[at] & 0x0F == 1:
                 payload = apply_mask(data[start + 4 : end], data[start : start + 4])
-                head = (
-                    bytes((0x81, length))
-                    if length < 126
-                    else b"\x81\x7e" + length.to_bytes(2, "big")
-                )
+                head = bytes((0x81, length)) if length < 126 else b"\x81\x7e" + length.to_bytes(2, "big")
                 self.topic.publish(head + payload)
             elif data[at] & 0x0F == 8:
                 self.transport.close()
@@ -103,7 +99,9 @@ class Connection(asyncio.Protocol):
 
 async def main() -> None:
     """Serves until it is ended."""
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", int(sys.argv[1]), backlog=2048)
+    server = await asyncio.get_running_loop().create_server(
+        Connection, "127.0.0.1", int(sys.argv[1]), backlog=2048
+    )
     await server.serve_forever()
 
 
