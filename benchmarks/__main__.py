@@ -133,11 +133,13 @@ def _section(run: Run, load: Scenario, options: argparse.Namespace) -> str:
     """One table with its title, the command that makes it, and how quiet the machine was."""
     command = ["scripts/bench", "--scenarios", load.name, "--rounds", options.rounds]
     command += ["--seconds", f"{options.seconds:g}"]
+    command += ["--only", ",".join(options.only)] if options.only else []
     command += ["--centrifugo", "PATH"] if options.centrifugo else []
     for python in options.python:
         command += ["--python", python if "/" not in python else "PATH"]
     command += ["--loop", ",".join(options.loop)] if options.loop else []
-    told = f"`{' '.join(map(str, command))}`; {load.seconds(options.seconds):g} seconds each"
+    command += ["--against", ",".join(options.against)] if options.against != tables.PEERS else []
+    told = f"`{' '.join(map(str, command))}`; each load took {load.seconds(options.seconds):g} s"
     if load.pinned and not machine.Cores().can_be_shared:
         told += ", **server and client on the only core**"
     others = f"other programs took {run.others[load.name]:.0%} of the cores meanwhile"

@@ -6,6 +6,7 @@ changed requirement makes a new one; a folder that was not finished is made agai
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -83,7 +84,7 @@ def prepared(
         programs["centrifugo"] = _program(centrifugo)
     if redis := shutil.which("redis-server") or shutil.which("valkey-server"):
         programs["redis"] = redis
-    return Tools(loadtest or _loadtest(), programs, environment)
+    return Tools(loadtest or load_generator(), programs, environment)
 
 
 def _program(path: Path) -> str:
@@ -134,7 +135,8 @@ def _packages() -> Path:
     return _made("node", NODE_FILES, "", make)
 
 
-def _loadtest() -> Path:
+def load_generator() -> Path:
+    """Returns the load generator, built first if need be; ends the program, saying why, where that cannot be done."""
     sources = [*sorted((HERE / "loadtest").glob("*.go")), HERE / "loadtest/go.mod"]
 
     def make(folder: Path) -> None:
@@ -161,12 +163,14 @@ def _made(name: str, sources: Iterable[Path], also: str, make: Callable[[Path], 
     for source in sources:
         digest.update(source.read_bytes())
     folder = FOLDER / f"{name}-{digest.hexdigest()[:12]}"
-    if not (folder / "ready").exists():
-        print(f"topichub: making {folder.relative_to(ROOT)}", file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        make(folder)
-        (folder / "ready").touch()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs on one machine do not make it at once; closing ends it
+        if not (folder / "ready").exists():
+            print(f"topichub: making {folder.relative_to(ROOT)}", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            (folder / "ready").touch()
     return folder
 
 

@@ -97,6 +97,7 @@ async def test_key_used_on_two_nodes_at_once_is_stored_once(nats_url: str) -> No
         assert len(await hubs[0].raws()) == 3
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_with_keys_on_many_topics_share_batches_and_each_is_counted_right(
     nats_url: str,
 ) -> None:

@@ -159,6 +159,7 @@ async def test_topics_and_their_subscriptions_lie_on_all_primaries(redis_cluster
         )
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_of_one_tick_share_few_round_trips_to_each_primary(
     redis_cluster: RedisCluster,
 ) -> None:
