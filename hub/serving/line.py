@@ -20,6 +20,7 @@ from hub.tasks import Tasks
 
 _log = logging.getLogger("hub.serving")
 _WIDTH: Final = 4
+_LAST_WORDS: Final = 1.0
 
 Method = Callable[[bytes], Awaitable[bytes]]
 """Answers a letter's body. What it raises is Silent to whoever asked, and logged here."""
@@ -90,10 +91,11 @@ class Line:
         self._send(_Letter(method, 0, body))
 
     async def close(self) -> None:
-        """Ends the line once all that was told has been sent, or the other side is gone."""
-        with contextlib.suppress(OSError):
-            await self._writer.drain()
+        """Ends the line once all that was told has been sent, unless the other side does not take it."""
         self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._writer.wait_closed()
         await self._tasks.cancel()
 
     def _send(self, letter: _Letter) -> None:
