@@ -1,12 +1,15 @@
 """What a second worker brings: one `hub serve` with one worker, then with more, all over one Redis.
 
-    python -m benchmarks.workers [--workers 1,2] [--rounds 3] [--seconds 4] [--loadtest PATH]
+    python -m benchmarks.workers [--workers 1,2] [--rounds 3] [--seconds 4] [--share PERCENT] [--loadtest PATH]
 
 It needs redis-server (or valkey-server) on the PATH. Each measurement has a hub and a Redis of its own; rounds are
 interleaved, the tables show medians. The load generator and Redis run on the same machine: where the cores are fewer
 than workers, Redis and generator together, deliveries per second cannot grow with the workers. The CPU that the hub
 takes for a delivery still tells what a worker costs: `linear` is the first row's CPU per delivery divided by its own,
 1.00 where so many workers on cores of their own would deliver so many times as much.
+
+`--share 20` gives each worker the fifth of a core: it is stopped (SIGSTOP) whenever it has used more. Then the hub
+holds the deliveries up and not the machine, and they show what workers add. Linux only.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -43,6 +47,9 @@ topics:
 """
 KEY: Final = "an-api-key-of-a-hub-that-lives-for-seconds"
 WITHIN: Final = 30.0
+LOOK: Final = 0.002
+SAVED: Final = 0.02
+"""Seconds of CPU that a worker with a share of a core may save up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +60,24 @@ class Load:
     arguments: tuple[str, ...]
 
 
-LOADS: Final = (
-    Load(
-        "Broadcast, 1 topic x 1,000 subscribers, 20 publications/s",
-        ("-conns", "1000", "-topics", "1", "-rate", "20"),
-    ),
+SATURATING: Final = (
     Load(
         "Broadcast, 1 topic x 1,000 subscribers, as fast as it goes",
         ("-conns", "1000", "-topics", "1", "-rate", "0"),
+    ),
+    Load(
+        "Rooms, 20 topics x 50 subscribers, as fast as it goes",
+        ("-conns", "1000", "-topics", "20", "-rate", "0", "-window", "60"),
+    ),
+    Load(
+        "Rooms, 100 topics x 10 subscribers, as fast as it goes",
+        ("-conns", "1000", "-topics", "100", "-rate", "0", "-window", "200"),
+    ),
+)
+STEADY: Final = (
+    Load(
+        "Broadcast, 1 topic x 1,000 subscribers, 20 publications/s",
+        ("-conns", "1000", "-topics", "1", "-rate", "20"),
     ),
     Load(
         "Rooms, 20 topics x 50 subscribers, 400 publications/s",
@@ -142,9 +159,46 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _measured(tools: Tools, workers: int, load: Load, seconds: float) -> Found:
+def _on_cpu(pid: int) -> float:
+    """The seconds that a process was on a core, finer than in ticks."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+@contextmanager
+def _slowed(hub: int, share: float | None) -> Iterator[None]:
+    """Lets each worker have so much of a core and no more."""
+    if share is None:
+        yield
+        return
+    children = psutil.Process(hub).children()
+    workers = children or [psutil.Process(hub)]
+    over = threading.Event()
+
+    def dole_out() -> None:
+        left, before, used = [0.0] * len(workers), time.monotonic(), [_on_cpu(each.pid) for each in workers]
+        while not over.wait(LOOK):
+            now = time.monotonic()
+            for place, worker in enumerate(workers):
+                running = _on_cpu(worker.pid)
+                left[place] = min(SAVED, left[place] + share * (now - before) - (running - used[place]))
+                used[place] = running
+                (worker.resume if left[place] > 0 else worker.suspend)()
+            before = now
+
+    doling = threading.Thread(target=dole_out)
+    doling.start()
+    try:
+        yield
+    finally:
+        over.set()
+        doling.join()
+        for worker in workers:
+            worker.resume()
+
+
+def _measured(tools: Tools, workers: int, load: Load, seconds: float, share: float | None) -> Found:
     """What the load generator found, with the CPU of Redis and the share of the fullest worker."""
-    with _hub(tools.programs["redis"], workers) as (url, hub, store):
+    with _hub(tools.programs["redis"], workers) as (url, hub, store), _slowed(hub, share):
         address = f"{url.replace('http', 'ws', 1)}/ws/{{topic}}"
         command = [str(tools.loadtest), "-proto", "raw", "-url", address, *load.arguments]
         command += ["-pid", str(hub), "-tree", "-duration", f"{seconds}s", "-settle", "2s"]
@@ -176,7 +230,7 @@ def _clients(url: str) -> list[int]:
 
 
 _HEADINGS: Final = (
-    "workers | deliveries/s | hub CPU µs/delivery | linear | cores used by the hub | Redis CPU µs/delivery "
+    "workers | deliveries/s | times | hub CPU µs/delivery | linear | cores used by the hub | Redis CPU µs/delivery "
     "| connections on the fullest, % | p50 ms | p99 ms | lost | doubled or disordered"
 )
 
@@ -190,6 +244,7 @@ def _table(load: Load, results: dict[int, list[Found]]) -> str:
         cells = (
             str(workers),
             number(median(rounds, "deliveries_per_s"), 0),
+            number(ratio(rounds, first, "deliveries_per_s"), 2),
             number(median(rounds, "cpu_us_per_delivery")),
             number(1 / slower if slower else None, 2),
             number(cores / 100 if cores is not None else None, 2),
@@ -215,18 +270,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--loadtest", type=Path, help="the load generator, else it is built")
+    parser.add_argument("--share", type=float, help="per cent of a core that each worker gets")
     given = parser.parse_args()
+    share = None if given.share is None else given.share / 100
     allow_many_sockets()
     tools = prepared((), None, None, given.loadtest)
     if "redis" not in tools.programs:
         raise SystemExit("there is no redis-server or valkey-server on the PATH")
     machine = Machine()
     numbers = [int(each) for each in given.workers.split(",")]
-    for load in LOADS:
+    if share is not None and not 0 < share * max(numbers) <= 1:
+        raise SystemExit("the shares of all workers together are at most 100")
+    for load in SATURATING if share else STEADY + SATURATING:
         results: dict[int, list[Found]] = {each: [] for each in numbers}
         for _ in range(given.rounds):
             for workers, rounds in results.items():
-                rounds.append(_measured(tools, workers, load, given.seconds))
+                rounds.append(_measured(tools, workers, load, given.seconds, share))
         print(_table(load, results), end="\n\n", flush=True)
     print(f"{os.cpu_count()} cores, of which others took {machine.others():.0%}; {given.rounds} rounds.")
 

@@ -30,6 +30,7 @@ class Worker:
         self.up = asyncio.Event()
         """Set once it accepts connections."""
         self._line: Line
+        self._asked: asyncio.Task[bool] | None = None
 
     @classmethod
     async def start(cls, arguments: Sequence[str], ports: Ports, methods: Mapping[str, Method]) -> Worker:
@@ -78,7 +79,14 @@ class Worker:
             self.figures = unpacked(await self._line.ask(FIGURES, ANSWER_WITHIN))
 
     async def says_no(self) -> bool:
-        """Whether the worker answers in time that it is not ready."""
+        """Whether the worker answers in time that it is not ready; all who ask meanwhile share one answer."""
+        if (
+            self._asked is None or self._asked.done()
+        ):  # anybody may ask, and an answer costs a look at the database
+            self._asked = asyncio.create_task(self._ask_ready())
+        return await asyncio.shield(self._asked)
+
+    async def _ask_ready(self) -> bool:
         try:
             return await self._line.ask(READY, ANSWER_WITHIN) != YES
         except Silent:

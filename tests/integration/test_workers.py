@@ -238,6 +238,22 @@ async def test_a_killed_worker_takes_its_own_clients_only_and_is_replaced(site: 
             await deliver(site, [*kept, *more], range(350, 360))
 
 
+async def test_a_worker_that_is_asked_to_stop_says_what_it_has_counted(site: Site) -> None:
+    leaving, other = await asyncio.to_thread(site.workers)
+    async with listeners(site, 40) as found:
+        staying = [each for each in found if each.port in site.worker_of(other)]
+        for number in range(1, 4):
+            await deliver(site, found, range(10 * number, 10 * number + 10))
+        leaving.terminate()
+        await asyncio.gather(*(each.reading for each in found if each not in staying))
+        site.hub.wait_until_said(f"worker {leaving.pid} ended with 0; another starts")
+        now = await asyncio.to_thread(site.metrics)
+        assert now["hub_deliveries_total"] == 1200
+        assert now["hub_publications_total"] == 30
+        assert now["hub_connections transport=plain"] == len(staying)
+        await deliver(site, staying, range(40, 50))
+
+
 async def test_a_worker_that_hangs_is_told_and_does_not_hold_up_the_others(site: Site) -> None:
     frozen, _ = await asyncio.to_thread(site.workers)
     async with listeners(site, 40) as found:
