@@ -32,7 +32,8 @@ from typing import Any, Final
 
 import psutil
 
-from benchmarks.measure import Machine, allow_many_sockets
+from benchmarks.machine import Machine
+from benchmarks.measure import allow_many_sockets
 from benchmarks.tables import Found, median, number, ratio, total
 from benchmarks.tools import Tools, prepared
 
@@ -274,7 +275,7 @@ def main() -> None:
     given = parser.parse_args()
     share = None if given.share is None else given.share / 100
     allow_many_sockets()
-    tools = prepared((), None, None, given.loadtest)
+    tools = prepared((), {}, None, given.loadtest)
     if "redis" not in tools.programs:
         raise SystemExit("there is no redis-server or valkey-server on the PATH")
     machine = Machine()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from hub import metrics, recovery
 from hub.broker.changes import expand
@@ -18,8 +18,14 @@ from hub.protocol.deltas import Deltas
 from hub.recovery import Record, Recovered
 from hub.tags import TagFilter
 from hub.views import Views
+from hub.wave import WRITE_BYTES, Part, Wave
 
 _log = logging.getLogger("hub.live")
+MAX_WAITING_BYTES: Final = 1_048_576
+"""Bytes of publications that wait behind a topic's slices; beyond, those under way are written at once."""
+MAX_WAITING_BYTES_ON_NODE: Final = 33_554_432
+OVERHEAD: Final = 200
+"""Bytes that a waiting publication counts beside its payload."""
 
 
 class Owner(Protocol):
@@ -32,7 +38,7 @@ class Owner(Protocol):
 class Subscription:
     """One session on one topic, as the router sees it."""
 
-    __slots__ = ("delta", "filter", "options", "outbox", "owner", "topic", "waiting", "wire")
+    __slots__ = ("delta", "filter", "gone", "options", "outbox", "owner", "topic", "waiting", "wire")
 
     def __init__(
         self,
@@ -46,6 +52,8 @@ class Subscription:
     ) -> None:
         """With `delta` payloads are sent as differences, with a filter only those that it admits; never both."""
         self.topic = topic
+        self.gone = False
+        """Whether it was taken out: it gets nothing more, also of what is under way to it."""
         self.delta = delta
         self.filter = filter
         self.owner = owner
@@ -92,10 +100,16 @@ class LiveTopic:
     """
 
     __slots__ = (
+        "_arrivals",
         "_deltas",
+        "_joining",
         "_pending",
+        "_spreading",
         "_tick",
         "_views",
+        "_waiting",
+        "_wave",
+        "_wave_bytes",
         "epoch",
         "groups",
         "held",
@@ -130,6 +144,17 @@ class LiveTopic:
         self.records: list[Record] = []
         """What is delivered is recorded here for subscribers whose history is being read."""
         self._pending: list[Publication] = []
+        """What has been accepted and has yet to be written to all."""
+        self._waiting = 0
+        """Bytes of that, with an overhead for each."""
+        self._arrivals: dict[Subscription, int] = {}
+        """Who came while something was pending or under way, and how much of what is pending is not for them."""
+        self._spreading = False
+        """Whether the tick writes it in slices: what is accepted meanwhile waits behind them."""
+        self._wave: Wave[Subscription] | None = None
+        self._wave_bytes = 0
+        self._joining: list[Subscription] = []
+        """Who is written to apart in the wave under way, and one of all from the next."""
         self._tick = tick
         self._deltas = Deltas() if deltas is None else deltas
         self._views: Views[Subscription] | None = None
@@ -147,7 +172,12 @@ class LiveTopic:
 
     def add(self, subscription: Subscription) -> None:
         """Lets a subscriber have what is accepted from now on, and nothing that waits from before."""
-        self.flush()
+        if self._pending or self._spreading:
+            self._arrivals[subscription] = len(self._pending)
+        else:
+            self._join(subscription)
+
+    def _join(self, subscription: Subscription) -> None:
         if subscription.delta or subscription.filter is not None:
             self._views = self._views or Views(self._deltas)
             self._views.add(subscription)
@@ -155,7 +185,10 @@ class LiveTopic:
             self.groups.setdefault(subscription.wire, set()).add(subscription)
 
     def discard(self, subscription: Subscription) -> None:
-        """Takes a subscriber out; an unknown one is no error."""
+        """Takes a subscriber out, for good; an unknown one is no error."""
+        subscription.gone = True
+        if self._arrivals.pop(subscription, None) is not None:
+            return
         if subscription.delta or subscription.filter is not None:
             if self._views is not None:
                 self._views.discard(subscription)
@@ -169,20 +202,23 @@ class LiveTopic:
 
     def subscribers(self) -> list[Subscription]:
         """All of them, as a copy."""
-        plain = [subscription for group in self.groups.values() for subscription in group]
-        return plain + self._views.viewers() if self._views is not None else plain
+        found = [subscription for group in self.groups.values() for subscription in group]
+        if self._views is not None:
+            found += self._views.viewers()
+        return [*found, *self._arrivals, *(each for each in self._joining if not each.gone)]
 
     def count(self) -> int:
         """How many subscribers there are."""
-        return sum(map(len, self.groups.values())) + (self._views.count() if self._views is not None else 0)
+        found = sum(map(len, self.groups.values())) + len(self._arrivals)
+        if self._views is not None:
+            found += self._views.count()
+        return found + sum(not each.gone for each in self._joining) if self._joining else found
 
     def recovered(self, subscription: Subscription, outcome: Recovered) -> Recovered:
         """What a subscriber just added missed, in its own form."""
-        if self._views is None or not outcome.publications:
+        if not outcome.publications or not (subscription.delta or subscription.filter is not None):
             return outcome
-        if not subscription.delta and subscription.filter is None:
-            return outcome
-        told = self._views.recovered(subscription, outcome.publications)
+        told = self._told(subscription.delta, subscription.filter, outcome.publications)
         # A client that is shown none of them need not ask for them again.
         return Recovered(outcome.recovered, outcome.position if told else self.position, told)
 
@@ -262,32 +298,136 @@ class LiveTopic:
         if not self._pending:
             self._tick.mark(self)
         self._pending.append(publication)
+        size = len(publication.raw) + OVERHEAD
+        self._waiting += size
+        if self._spreading:
+            self._tick.waiting += size
+            if self._waiting > MAX_WAITING_BYTES or self._tick.waiting > MAX_WAITING_BYTES_ON_NODE:
+                self._hurry()
 
     def flush(self) -> None:
-        """Encodes what this turn brought once per wire, joins it, and writes it to every subscriber."""
-        pending, self._pending = self._pending, []
-        if not pending:
-            return
-        for wire, group in list(self.groups.items()):
-            self._send(_joined(wire, self.name, pending), pending, group)
-        if self._views is not None:
-            for share in self._views.shares(pending):
-                self._send(_joined(share.wire, self.name, share.told), share.published, share.members)
+        """Encodes what this turn brought once per wire, joins it, and writes it to every subscriber.
 
-    def _send(
-        self, units: list[Unit], publications: list[Publication], group: Collection[Subscription]
-    ) -> None:
-        metrics.DELIVERIES.inc(len(publications) * len(group))
-        if self.rule.options.slow != "disconnect":
-            for subscription in tuple(group):
-                subscription.deliver(units, publications)
+        To many it is written in slices, which the tick asks for.
+        """
+        if self._spreading or not self._pending:
             return
-        for unit in units:
-            for subscription in tuple(group):
-                subscription.outbox.write(unit)
+        if not self._tick.take(self.count() * (1 + self._waiting // WRITE_BYTES)):
+            self._spreading = True
+            self._tick.waiting += self._waiting
+            self._tick.spread(self)
+        elif self._views is None and not self._arrivals:
+            self._write_all()
+        else:
+            self._begin().finish()
+            self._end()
+
+    def write_some(self, allowance: int) -> int:
+        """Writes a slice, first of what is under way, then of what waits; returns what is left of the allowance."""
+        while allowance > 0:
+            wave = self._wave
+            if wave is None:
+                if not self._pending:
+                    self._arrive()
+                    self._spreading = False
+                    return allowance
+                self._wave = wave = self._begin()
+            allowance = wave.write(allowance)
+            if wave.done:
+                self._end()
+        return 0
+
+    def _hurry(self) -> None:
+        """Writes what is under way at once, since too much waits behind it."""
+        if self._wave is not None:
+            self._wave.finish()
+            self._end()
+        self._wave = self._begin()
+
+    def _write_all(self) -> None:
+        """The usual case: few subscribers, all in the same form."""
+        pending, self._pending, self._waiting = self._pending, [], 0
+        drops = self.rule.options.slow != "disconnect"
+        for wire, group in list(self.groups.items()):
+            units = _joined(wire, self.name, pending)
+            metrics.DELIVERIES.inc(len(pending) * len(group))
+            if drops:
+                for subscription in tuple(group):
+                    if not subscription.gone:
+                        subscription.deliver(units, pending)
+                continue
+            for unit in units:
+                for subscription in tuple(group):
+                    if not subscription.gone:
+                        subscription.outbox.write(unit)
+
+    def _begin(self) -> Wave[Subscription]:
+        """Takes all that is pending. Who comes from now on is none of those to whom it is written."""
+        pending, self._pending = self._pending, []
+        self._wave_bytes, self._waiting = self._waiting, 0
+        late: dict[_Late, list[Subscription]] = {}
+        for subscription, index in self._arrivals.items():
+            if index == 0:
+                self._join(subscription)
+                continue
+            self._joining.append(subscription)
+            if index < len(pending):
+                form = (index, subscription.wire, subscription.delta, subscription.filter)
+                late.setdefault(form, []).append(subscription)
+        self._arrivals = {}
+        members = [(wire, tuple(group)) for wire, group in self.groups.items()]
+        return Wave(self._parts(pending, members, late), drops=self.rule.options.slow != "disconnect")
+
+    def _end(self) -> None:
+        """The wave under way was written: who came during it is now one of all."""
+        self._wave = None
+        if self._spreading:
+            self._tick.waiting -= self._wave_bytes
+        joining, self._joining = self._joining, []
+        for subscription in joining:
+            if not subscription.gone:
+                self._join(subscription)
+
+    def _arrive(self) -> None:
+        arrivals, self._arrivals = self._arrivals, {}
+        for subscription in arrivals:
+            self._join(subscription)
+
+    def _parts(
+        self,
+        pending: list[Publication],
+        members: list[tuple[Wire, tuple[Subscription, ...]]],
+        late: dict[_Late, list[Subscription]],
+    ) -> Iterator[Part[Subscription] | None]:
+        views = self._views
+        for wire, group in members:
+            yield Part(_joined(wire, self.name, pending), pending, group)
+        for share in views.shares(pending) if views is not None else ():
+            if share is None:
+                yield None
+            else:
+                yield Part(_joined(share.wire, self.name, share.told), share.published, share.members)
+        for (index, wire, delta, wanted), newcomers in late.items():
+            told = self._told(delta, wanted, pending[index:])
+            yield Part(_joined(wire, self.name, told), pending[index:] if wanted is None else told, newcomers)
+
+    def _told(
+        self, delta: bool, wanted: TagFilter | None, publications: list[Publication]
+    ) -> list[Publication]:
+        """The form in which a list is told to somebody who has none of what all others have."""
+        if wanted is not None:
+            return [publication for publication in publications if wanted.admits(publication)]
+        return self._deltas.chain(publications) if delta else publications
+
+
+_Late = tuple[int, Wire, bool, TagFilter | None]
+"""Which part of what is pending is not for some newcomers, and the form that they want."""
 
 
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
+    if len(publications) == 1:
+        alone = wire.publication(topic, publications[0])
+        return [] if alone is None else [wire.join([alone])]
     units: list[Unit] = []
     pieces: list[bytes] = []
     size = 0

@@ -14,7 +14,15 @@ from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
-from hub.errors import NOT_AVAILABLE, PERMISSION_DENIED, UNKNOWN_TOPIC, InvalidToken, ReplyError, repeatable
+from hub.errors import (
+    NOT_AVAILABLE,
+    PERMISSION_DENIED,
+    UNKNOWN_TOPIC,
+    InvalidToken,
+    ReplyError,
+    TopicError,
+    repeatable,
+)
 from hub.handlers import TopicRule
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
@@ -185,6 +193,13 @@ class Node:
             rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ()
         )
         return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
+
+    def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
+        """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
+        try:
+            return self.rule(topic)[0] if self.may(identity, "publish", topic) else None
+        except (TopicError, ReplyError):
+            return None
 
     def demand(self, identity: Identity, action: str, topic: str) -> None:
         """Raises ReplyError 108 where the feature is off, 103 where the identity may not."""

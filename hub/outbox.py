@@ -8,7 +8,8 @@ a write), while awaiting a slow reader starves everybody else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from time import monotonic
+from typing import Final, Protocol
 
 from hub import metrics
 from hub.budget import QueueBudget
@@ -23,6 +24,14 @@ CONGESTED_SHARE = 4
 MAX_JOINED = 65_536
 """Bytes that are joined into one write at most, so that a burst does not become one huge frame."""
 
+AT_ONCE: Final = 1_000
+"""Shared writes that are made in one turn of the loop at most, some 10 ms; beyond, they are made in slices."""
+SMALLEST_SLICE: Final = 100
+"""Writes in a turn of the loop while others leave it idle: a command takes several turns to be answered."""
+LARGEST_SLICE: Final = 500
+WRITE_SECONDS: Final = 25e-6
+"""What a write takes at most, more or less; only to tell the time that others took from that of a slice."""
+
 
 class Wire(Protocol):
     """How publications look to one kind of client, and how pieces become what its transport writes.
@@ -35,6 +44,10 @@ class Wire(Protocol):
 
     def join(self, pieces: list[bytes]) -> Unit:
         """Several pieces as what the transport writes at once."""
+
+    @property
+    def separator(self) -> bytes:
+        """What stands between two units of bytes that are written as one; units that are tuples need nothing."""
 
 
 class Transport(Protocol):
@@ -66,14 +79,61 @@ class Flushable(Protocol):
         """Writes what was gathered."""
 
 
+class Spreading(Protocol):
+    """Something with so much to write that it is written in slices."""
+
+    def write_some(self, allowance: int) -> int:
+        """Does as much as so many writes take; returns what is left of the allowance, nothing if there is more."""
+
+
 class Tick:
-    """Gathers what has something to flush, and flushes all of it once at the end of the loop's turn."""
+    """Gathers what has something to flush, and flushes all of it once at the end of the loop's turn.
 
-    __slots__ = ("_call_soon", "_marked")
+    What one session alone is told waits a turn longer: what it published is back from a broker in this process by
+    then, so that reply and publication cost one write.
 
-    def __init__(self, call_soon: Callable[..., object]) -> None:
+    What would hold up the loop is written in slices instead, one in each turn: other clients wait for a slice and not
+    for the whole. A slice grows while others keep the loop busy, so that a busy node still gets its large topics out.
+    """
+
+    __slots__ = (
+        "_at_once",
+        "_began",
+        "_call_soon",
+        "_clock",
+        "_due",
+        "_left",
+        "_marked",
+        "_own",
+        "_slice",
+        "_smallest",
+        "_spreading",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        call_soon: Callable[..., object],
+        clock: Callable[[], float] = monotonic,
+        *,
+        at_once: int = AT_ONCE,
+        smallest_slice: int = SMALLEST_SLICE,
+    ) -> None:
         self._call_soon = call_soon
+        self._clock = clock
+        self._at_once = at_once
+        self._smallest = smallest_slice
         self._marked: list[Flushable] = []
+        self._own: list[Flushable] = []
+        self._due: list[Flushable] = []
+        """What has waited its turn."""
+        self._left = at_once
+        self._spreading: dict[Spreading, None] = {}
+        self._slice = smallest_slice
+        self._began = 0.0
+        """When the last slice began."""
+        self.waiting = 0
+        """Bytes of publications that wait for their slices, as those who spread them count them."""
 
     def mark(self, item: Flushable) -> None:
         """Asks for one flush; the item marks itself once per turn."""
@@ -81,10 +141,78 @@ class Tick:
             self._call_soon(self._run)
         self._marked.append(item)
 
+    def mark_own(self, item: Flushable) -> None:
+        """The same for what one session alone is told."""
+        if self._spreading:
+            # Amid slices every turn is long, so that waiting for another one would cost more than a write.
+            self._put_due([item])
+            return
+        if not self._own:
+            self._call_soon(self._wait)
+        self._own.append(item)
+
+    def _wait(self) -> None:
+        own, self._own = self._own, []
+        self._put_due(own)
+
+    def _put_due(self, items: list[Flushable]) -> None:
+        if not self._due:
+            self._call_soon(self._run_own)
+        self._due += items
+
+    def take(self, writes: int) -> bool:
+        """Whether so many writes may be made at once in this turn, beside those that were taken before."""
+        if writes > self._left:
+            return False
+        self._left -= writes
+        return True
+
+    def spread(self, item: Spreading) -> None:
+        """Has an item written in slices from the next turn on; it takes turns with others."""
+        if not self._spreading:
+            self._began, self._slice = self._clock(), self._smallest
+            self._call_soon(self._write_slice)
+        self._spreading[item] = None
+
     def _run(self) -> None:
+        self._left = self._at_once // 4 if self._spreading else self._at_once
+        self._flush_marked()
+
+    def _flush_marked(self) -> None:
         marked, self._marked = self._marked, []
         for item in marked:
             item.flush()
+
+    def _run_own(self) -> None:
+        # Topics first: they write to a session what it alone is told, and their own behind it. What this turn may
+        # write at once stays what it was, since the turn has been given it by the run that is due for them anyway.
+        self._flush_marked()
+        due, self._due = self._due, []
+        for item in due:
+            item.flush()
+
+    def _write_slice(self) -> None:
+        allowance = self._next_slice()
+        try:
+            while allowance > 0 and self._spreading:
+                item = next(iter(self._spreading))
+                # It goes to the end of the line before it writes: there it stays, should that fail.
+                del self._spreading[item]
+                self._spreading[item] = None
+                allowance = item.write_some(allowance)
+                if allowance > 0:
+                    del self._spreading[item]
+        finally:
+            if self._spreading:
+                self._call_soon(self._write_slice)
+
+    def _next_slice(self) -> int:
+        """About as long as others have had the loop since the last slice began, within bounds."""
+        now = self._clock()
+        others = now - self._began - self._slice * WRITE_SECONDS
+        self._began = now
+        self._slice = min(max(int(others / WRITE_SECONDS), self._smallest), LARGEST_SLICE)
+        return self._slice
 
 
 class Delayed(Protocol):
@@ -158,7 +286,7 @@ class Outbox:
         if self.closed:
             return
         if not self._pieces:
-            self._tick.mark(self)
+            self._tick.mark_own(self)
         self._pieces.append(piece)
 
     def flush(self) -> None:
@@ -170,7 +298,7 @@ class Outbox:
     def write(self, unit: Unit) -> None:
         """Writes what was joined for many, after the session's own pieces."""
         if self._pieces:
-            self.flush()
+            unit = self._behind_own(unit)
         if self.closed:
             return
         # Looked at before and not after, so that one reply that is larger than the limit can still be sent.
@@ -188,6 +316,17 @@ class Outbox:
             if self._budget is not None:
                 self._budget.forget(self)
         self.transport.write(unit)
+
+    def _behind_own(self, unit: Unit) -> Unit:
+        """The session's own pieces and the unit as one, as long as that is not much; else writes the pieces now."""
+        if sum(map(len, self._pieces)) + len(unit) > MAX_JOINED:
+            self.flush()
+            return unit
+        pieces, self._pieces = self._pieces, []
+        own = self.wire.join(pieces)
+        if isinstance(own, tuple) or isinstance(unit, tuple):
+            return (*own, *unit)
+        return b"%b%b%b" % (own, self.wire.separator, unit)
 
     def close(self, code: int, reason: str, *, drop: bool = False) -> None:
         """Ends the connection, after the session's own pieces or, with `drop`, without them."""

@@ -83,7 +83,7 @@ class Router:
     def attach(self, bridge: Bridge) -> None:
         """Sets the way to the broker, once, before anything else is called."""
         self.bridge = bridge
-        self.sender.attach(bridge.publish, own_keys=bridge.broker.shared)
+        self.sender.attach(bridge.publish, own_keys=bridge.broker.shared, now=bridge.publish_now)
 
     def compare(self, wheel: TimerWheel, *, every: float = COMPARE_SECONDS) -> None:
         """Begins to compare the positions of topics with the broker's, each about every so many seconds."""
@@ -137,6 +137,24 @@ class Router:
         metrics.PUBLISH_SECONDS.observe(monotonic() - started)
         metrics.PUBLICATIONS.inc()
         return Published(publication, result.position, result.suppressed)
+
+    def publish_now(self, topic: str, rule: TopicRule, raw: bytes, info: ClientInfo) -> bool:
+        """As `publish`, for a topic whose rule is known, where nothing is to be waited for; False when there is.
+
+        Then nothing was done, and `publish` has to be awaited: there are handlers to be asked, or a broker elsewhere,
+        or the payload will not do. Raises BrokerError.
+        """
+        options = rule.options
+        plain = not rule.publish and options.schema is None
+        if not plain or len(raw) > options.max_bytes or too_deep(raw):
+            return False
+        started = monotonic()
+        outgoing = Outgoing(Publication(topic, raw, 0, "", info), options.history)
+        if self.sender.send_now(outgoing, options.publish_wait) is None:
+            return False
+        metrics.PUBLISH_SECONDS.observe(monotonic() - started)
+        metrics.PUBLICATIONS.inc()
+        return True
 
     def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
         if len(raw) > options.max_bytes:

@@ -39,6 +39,8 @@ REMEMBER_SECONDS: Final = 60.0
 """How much longer than a publication may wait the broker remembers a key of the node's own."""
 
 Publish = Callable[[Outgoing], Awaitable[PublishResult]]
+PublishNow = Callable[[Outgoing], PublishResult | None]
+"""Publishes without waiting; None, and nothing done, where the broker has to be waited for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +78,7 @@ class Sender:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._broker: Publish
+        self._broker_now: PublishNow = _never
         self._own_keys = True
         self._topics: dict[str, dict[_Waiting, None]] = {}
         self._slots = asyncio.Semaphore(TOPICS_AT_ONCE)
@@ -87,10 +90,27 @@ class Sender:
         """Publications that the broker has, and has not answered."""
         self.under_way_bytes = 0
 
-    def attach(self, publish: Publish, *, own_keys: bool) -> None:
-        """Sets the way to the broker, once; without `own_keys` a publish there never ends in doubt."""
+    def attach(self, publish: Publish, *, own_keys: bool, now: PublishNow | None = None) -> None:
+        """Sets the ways to the broker, once; without `own_keys` a publish there never ends in doubt."""
         self._broker = publish
+        self._broker_now = now or _never
         self._own_keys = own_keys
+
+    def send_now(self, outgoing: Outgoing, wait: float) -> PublishResult | None:
+        """As `send`, without waiting; None, and nothing done, where `send` has to be awaited instead.
+
+        That is so with most brokers, behind publications of the topic that wait, and when this one may wait and the
+        broker refused it. Raises BrokerError.
+        """
+        if self._topics and outgoing.publication.topic in self._topics:
+            return None
+        try:
+            return self._broker_now(outgoing)
+        except BrokerError as error:
+            if wait > 0 and not error.unknown:
+                return None
+            metrics.PUBLISH_FAILURES.labels("unknown" if error.unknown else "refused").inc()
+            raise
 
     async def send(self, outgoing: Outgoing, wait: float) -> PublishResult:
         """Returns once it is stored, `wait` seconds later at the latest and the time of one attempt (3 s).
@@ -230,3 +250,7 @@ class Sender:
             waiting.under_way = False
         self._leave(waiting)
         return True
+
+
+def _never(_: Outgoing) -> PublishResult | None:
+    return None

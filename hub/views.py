@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from itertools import islice
+from typing import Final, Generic, Protocol, TypeVar
 
 from hub.model import Publication
 from hub.outbox import Wire
 from hub.protocol.deltas import Deltas, whole
 from hub.tags import TagFilter
+
+_ASKED_AT_ONCE: Final = 1_000
+"""Publications that filters are asked about before others may have the loop, some 1 ms."""
 
 
 class Viewer(Protocol):
@@ -88,42 +92,45 @@ class Views(Generic[V]):
         every = (*self._filtered.values(), self._newcomers, self._settled)
         return sum(len(group) for groups in every for group in groups.values())
 
-    def recovered(self, viewer: V, publications: list[Publication]) -> list[Publication]:
-        """What a subscriber is sent of a list that it missed."""
-        if viewer.filter is not None:
-            return [publication for publication in publications if viewer.filter.admits(publication)]
-        return self._deltas.chain(publications)
+    def shares(self, published: list[Publication]) -> Iterator[Share[V] | None]:
+        """Who is sent what of a turn's publications, and None now and then for a pause where that is much to find out.
 
-    def shares(self, published: list[Publication]) -> list[Share[V]]:
-        """Who is sent what of a turn's publications; they count as sent when this returns."""
-        return [*self._selections(published), *self._differences(published)]
+        Nobody may be added before it has been read to its end; then they count as sent.
+        """
+        yield from self._selections(published)
+        yield from self._differences(published)
 
-    def _selections(self, published: list[Publication]) -> Iterator[Share[V]]:
+    def _selections(self, published: list[Publication]) -> Iterator[Share[V] | None]:
         """Filters that select the same of a turn share it, however differently they are written."""
-        found: dict[tuple[Wire, tuple[int, ...]], Share[V]] = {}
-        for each, groups in self._filtered.items():
-            chosen = tuple(index for index, publication in enumerate(published) if each.admits(publication))
-            if not chosen:
-                continue
-            for wire, group in groups.items():
-                share = found.get((wire, chosen))
-                if share is None:
-                    told = [published[index] for index in chosen]
-                    share = found[wire, chosen] = Share(wire, told, told, [])
-                share.members.extend(group)
-        yield from found.values()
+        waiting = iter(list(self._filtered.items()))
+        while some := list(islice(waiting, max(1, _ASKED_AT_ONCE // len(published)))):
+            found: dict[tuple[Wire, tuple[int, ...]], Share[V]] = {}
+            for each, groups in some:
+                chosen = tuple(
+                    index for index, publication in enumerate(published) if each.admits(publication)
+                )
+                if not chosen:
+                    continue
+                for wire, group in groups.items():
+                    share = found.get((wire, chosen))
+                    if share is None:
+                        told = [published[index] for index in chosen]
+                        share = found[wire, chosen] = Share(wire, told, told, [])
+                    share.members.extend(group)
+            yield None
+            yield from found.values()
 
     def _differences(self, published: list[Publication]) -> Iterator[Share[V]]:
         if not (self._settled or self._newcomers):
             return
         told = self._deltas.chain(published, self._base)
-        for wire, group in self._settled.items():
+        for wire, group in list(self._settled.items()):
             yield Share(wire, told, published, list(group))
         first = next((index for index, found in enumerate(published) if found.kind == "pub"), None)
         if first is not None and self._newcomers:
             told = told.copy()
             told[first] = whole(published[first])
-        for wire, group in self._newcomers.items():
+        for wire, group in list(self._newcomers.items()):
             yield Share(wire, told, published, list(group))
         if first is not None:
             self._settle()

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.services.missing import unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

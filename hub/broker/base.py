@@ -85,14 +85,15 @@ class Receiver(Protocol):
 class Broker(BroadcastBackend, ABC):
     """One link between nodes with a memory. See the module's promises.
 
-    `shared` says whether several nodes may be linked by it. A broker that loses its connection mends it by itself for
-    as long as it runs.
+    `shared` says whether several nodes may be linked by it; `prompt`, that its `publish` never waits for anything, so
+    that it needs no task. A broker that loses its connection mends it by itself for as long as it runs.
 
     `connect` does not raise when the server is away: the broker then goes on trying. `disconnect` may be called twice,
     and `connect` after it; what is subscribed and kept stays.
     """
 
     shared: ClassVar[bool] = False
+    prompt: ClassVar[bool] = False
 
     def __init__(self) -> None:
         """Deliberately not the base's: broadcaster's raises."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from broadcaster import Broadcast
 
@@ -154,9 +154,22 @@ class Bridge:
         if not self._running:
             raise BrokerError("the node is not connected to its broker")
         await self._broadcast.publish(outgoing.publication.topic, outgoing)
-        if outgoing.result is None:
-            raise BrokerError("the broker did not say what became of a publication", unknown=True)
-        return outgoing.result
+        return outgoing.result or _unanswered()
+
+    def publish_now(self, outgoing: Outgoing) -> PublishResult | None:
+        """As `publish`, without a task, through a broker that is prompt; None, and nothing done, with any other.
+
+        Raises BrokerError as `publish` does.
+        """
+        if not (self._running and self.broker.prompt):
+            return None
+        publishing = self._broadcast.publish(outgoing.publication.topic, outgoing)
+        try:
+            publishing.send(None)
+        except StopIteration:
+            return outgoing.result or _unanswered()
+        publishing.close()
+        raise BrokerError("a broker that is to answer at once did not", unknown=True)
 
     async def control(self, message: bytes) -> None:
         """Sends a message to `on_control` of every node, at most once to each. Raises BrokerError."""
@@ -281,3 +294,7 @@ class Bridge:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _unanswered() -> NoReturn:
+    raise BrokerError("the broker did not say what became of a publication", unknown=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Final
 
 from broadcaster import Event
@@ -23,7 +22,7 @@ class _Pending:
     __slots__ = ("count", "deliveries", "size")
 
     def __init__(self) -> None:
-        self.deliveries: deque[Delivery] = deque()
+        self.deliveries: list[Delivery] = []
         self.count = 0
         self.size = 0
 
@@ -84,11 +83,11 @@ class Inbox:
             finally:
                 self._waiter = None
         topic, pending = next(iter(self._pending.items()))
-        delivery = pending.deliveries.popleft()
-        if isinstance(delivery, list):
-            self._release(pending, delivery)
+        delivery = pending.deliveries.pop(0)
         if not pending.deliveries:
-            del self._pending[topic]
+            self.discard(topic)
+        elif isinstance(delivery, list):
+            self._release(pending, delivery)
         return Event(topic, delivery)  # type: ignore[arg-type]  # broadcaster passes any object through
 
     def _release(self, pending: _Pending, publications: list[Publication]) -> None:

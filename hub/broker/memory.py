@@ -21,6 +21,7 @@ DEFAULT_META_TTL: Final = 30 * 86_400.0
 """Seconds for which positions and versions are kept where the topic's options do not say."""
 MAX_RESULTS: Final = 100_000
 """Results remembered for idempotency keys; beyond, the oldest are forgotten before their time."""
+_SENT: Final = PublishResult()
 SWEEP_SECONDS: Final = 1.0
 SWEEP_TOPICS: Final = 5_000
 """Topics looked at in one sweep at most: a few milliseconds."""
@@ -97,6 +98,8 @@ class MemoryBroker(Broker):
 
     `clock` gives seconds that never go back. `inbox` bounds what waits for delivery.
     """
+
+    prompt = True
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic, inbox: Inbox | None = None) -> None:
         super().__init__()
@@ -206,7 +209,7 @@ class MemoryBroker(Broker):
             stream = self._stream(topic, now)
             stream.trim(now)
             publication = stream.append(publication, options, now)
-        result = PublishResult(publication.position if options else None)
+        result = _SENT if options is None else PublishResult(publication.position)
         if message.idempotency_key:
             self._remember(topic, message, result, now)
         if message.version > 0:

@@ -135,6 +135,13 @@ class Command(Struct, frozen=True):
     refresh: RefreshRequest | None = None
     sub_refresh: SubRefreshRequest | None = None
 
+    def publishes(self) -> PublishRequest | None:
+        """The request, where the method is publish: the one that is asked for most by far."""
+        request = self.publish
+        if request is None or self.connect or self.subscribe or self.unsubscribe:
+            return None
+        return request
+
     def method(self) -> tuple[str, Request] | None:
         """The method's name and request; None when there is none, as in the pong `{}`."""
         for name in METHODS:

@@ -30,11 +30,11 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
 
     Commands stand on lines of their own. The commands before a bad piece have been yielded when it raises.
     """
+    if b"\n" not in frame:
+        yield decode_command(frame)
+        return
     if not frame.isascii():
         _check_utf8(frame)
-    if b"\n" not in frame:
-        yield _decode(frame)
-        return
     try:
         # One command written over several lines.
         whole = _decoder.decode(frame)
@@ -43,6 +43,13 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
             yield _decode(line)
     else:
         yield whole
+
+
+def decode_command(line: bytes) -> Command:
+    """The command of one line; raises Disconnect 3501 when it is none."""
+    if not line.isascii():
+        _check_utf8(line)
+    return _decode(line)
 
 
 def _check_utf8(frame: bytes) -> None:
@@ -80,6 +87,11 @@ def raw_or_unset(data: bytes | None) -> Raw | UnsetType:
 def reply(command_id: int, method: str, result: Any) -> bytes:
     """A successful reply."""
     return b'{"id":%d,"%s":%s}' % (command_id, method.encode(), _encode(result))
+
+
+def publish_reply(command_id: int) -> bytes:
+    """The successful reply to a publish, which says nothing more."""
+    return b'{"id":%d,"publish":{}}' % command_id
 
 
 def error_reply(command_id: int, error: ReplyError) -> bytes:

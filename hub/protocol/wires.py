@@ -10,6 +10,8 @@ from hub.protocol.json_codec import publication_push
 class JsonFrames:
     """The client protocol on a socket written directly: replies joined by newlines in one WebSocket frame."""
 
+    separator = b""
+
     def publication(self, topic: str, publication: Publication) -> bytes:
         """A push."""
         return publication_push(topic, publication)
@@ -22,6 +24,8 @@ class JsonFrames:
 class JsonText(JsonFrames):
     """The client protocol through an ASGI server, which makes the frames itself."""
 
+    separator = b"\n"
+
     def join(self, pieces: list[bytes]) -> bytes:
         """The text of one frame."""
         return b"\n".join(pieces)
@@ -29,6 +33,8 @@ class JsonText(JsonFrames):
 
 class PlainText:
     """A plain socket through an ASGI server: the payload of a publication is the text of a frame."""
+
+    separator = b""
 
     def publication(self, topic: str, publication: Publication) -> bytes | None:
         """The payload as text; None for joins and leaves, of which plain sockets know nothing."""
@@ -42,6 +48,8 @@ class PlainText:
 class PlainFrames:
     """A plain socket written directly."""
 
+    separator = b""
+
     def publication(self, topic: str, publication: Publication) -> bytes | None:
         """A whole frame with the payload as text; None for joins and leaves."""
         return text_frame(publication.text.encode()) if publication.kind == "pub" else None
@@ -53,6 +61,8 @@ class PlainFrames:
 
 class EventStream:
     """Server-sent events: `id` carries the position, so that a browser's Last-Event-ID can bring it back."""
+
+    separator = b""
 
     def publication(self, topic: str, publication: Publication) -> bytes | None:
         """One event; None for joins and leaves."""

@@ -7,9 +7,9 @@ import logging
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from hub import metrics
 from hub.errors import (
@@ -38,8 +38,13 @@ from hub.recovery import Recovered
 from hub.tags import TagFilter
 
 _log = logging.getLogger("hub.session")
+MAX_GRANTS: Final = 16
+"""Topics for which a session remembers that it may publish on them."""
 BACKLOG_PAUSE: Final = 64
 """Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
+
+Rest = Coroutine[Any, Any, None]
+"""What remains to be done of a frame once something has to be waited for."""
 
 
 @dataclass(slots=True)
@@ -95,6 +100,8 @@ class Session(ABC):
         "_backlog",
         "_backlog_bytes",
         "_departing",
+        "_granted_to",
+        "_grants",
         "_making",
         "_working",
         "admitted",
@@ -121,6 +128,8 @@ class Session(ABC):
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
         self._working = False
+        self._grants: dict[str, TopicRule] | None = None
+        self._granted_to: Identity | None = None
         metrics.CONNECTIONS.labels(transport_name).inc()
         metrics.CONNECTS.labels(transport_name).inc()
 
@@ -129,14 +138,13 @@ class Session(ABC):
     def receive(self, frame: bytes) -> None:
         """Takes one frame (UTF-8); frames are handled one after another.
 
-        A task exists only while one is being handled. What comes meanwhile waits, and where much waits the peer is
-        no longer read from.
+        A task exists only while one has to wait for something. What comes meanwhile waits behind it, and where much
+        waits the peer is no longer read from.
         """
         if self.closed:
             return
         if not self._working:
-            self._working = True
-            self.node.tasks.spawn(self._work(frame), "frames")
+            self._start(frame)
             return
         if self._backlog is None:
             self._backlog = deque()
@@ -147,27 +155,47 @@ class Session(ABC):
         if self._backlog_bytes > self.outbox.limit:
             self.slow()
 
-    async def _work(self, frame: bytes) -> None:
+    def _start(self, frame: bytes) -> None:
+        self._working = True
+        rest: Rest | None = None
         try:
-            while not self.closed:
-                await self._take(frame)
-                if not self._backlog:
-                    return
+            rest = self._begin(frame)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this session and no other
+            self._fail(error)
+        finally:
+            self._working = rest is not None
+        if rest is not None:
+            self.node.tasks.spawn(self._work(rest), "frames")
+
+    async def _work(self, rest: Rest) -> None:
+        try:
+            await rest
+            while self._backlog and not self.closed:
                 frame = self._backlog.popleft()
                 self._backlog_bytes -= len(frame)
                 if len(self._backlog) == BACKLOG_PAUSE // 2:
                     self.outbox.transport.pause_reading(False)
-        except Disconnect as disconnect:
-            self.end(disconnect.code, disconnect.reason)
-        except Exception:  # noqa: BLE001 - whatever it is, it ends this session and no other
-            _log.exception("a frame of session %s failed", self.client)
-            self.end(SERVER_ERROR.number, SERVER_ERROR.message)
+                more = self._begin(frame)
+                if more is not None:
+                    await more
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this session and no other
+            self._fail(error)
         finally:
             self._working = False
 
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, Disconnect):
+            self.end(error.code, error.reason)
+        else:
+            _log.error("a frame of session %s failed", self.client, exc_info=error)
+            self.end(SERVER_ERROR.number, SERVER_ERROR.message)
+
     @abstractmethod
-    async def _take(self, frame: bytes) -> None:
-        """Handles one frame; raises Disconnect to end the session."""
+    def _begin(self, frame: bytes) -> Rest | None:
+        """Handles one frame as far as nothing has to be waited for; returns what remains, None when nothing does.
+
+        It, and what remains, may raise Disconnect to end the session.
+        """
 
     # What the session is
 
@@ -313,9 +341,38 @@ class Session(ABC):
 
     async def publish(self, topic: str, raw: bytes) -> None:
         """Publishes as the client, after asking the rules. Raises TopicError, ReplyError, Disconnect, BrokerError."""
-        self.node.demand(self.identity, "publish", topic)
+        if self._grant(topic) is None:
+            self.node.demand(self.identity, "publish", topic)
         held = self.subscriptions.get(topic)
         await self.node.router.publish(topic, raw, by=self.call(), info=held.info if held else self.info())
+
+    def publish_now(self, topic: str, raw: bytes) -> bool:
+        """Publishes as the client, where nothing has to be waited for. Raises BrokerError.
+
+        False, and nothing done, where `publish` must be awaited instead, be it only to say what is wrong.
+        """
+        rule = self._grant(topic)
+        if rule is None:
+            return False
+        held = self.subscriptions.get(topic)
+        return self.node.router.publish_now(topic, rule, raw, held.info if held is not None else self.info())
+
+    def _grant(self, topic: str) -> TopicRule | None:
+        """The rule of a topic on which the client may publish, None on others.
+
+        What the rules say hangs on the identity and the topic alone, so it is remembered for as long as the session
+        has that identity.
+        """
+        if self._grants is None or self._granted_to is not self.identity:
+            self._grants, self._granted_to = {}, self.identity
+        rule = self._grants.get(topic)
+        if rule is None:
+            rule = self.node.publishable(self.identity, topic)
+            if rule is not None:
+                if len(self._grants) >= MAX_GRANTS:
+                    self._grants.clear()
+                self._grants[topic] = rule
+        return rule
 
     # The end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
 
 from hub import metrics
@@ -31,17 +31,21 @@ from hub.outbox import Transport, Wire
 from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
 from hub.protocol.json_codec import (
     PING,
+    decode_command,
     decode_commands,
     error_reply,
+    payload,
+    publish_reply,
     refresh_push,
     reply,
     subscribe_push,
     unsubscribe_push,
 )
-from hub.session.base import Session, Wanted
+from hub.session.base import Rest, Session, Wanted
 
 _log = logging.getLogger("hub.session")
-_COMMANDS = {method: metrics.COMMANDS.labels(method) for method in METHODS}
+_COMMANDS = {method: metrics.COMMANDS.part(method) for method in METHODS}
+_PUBLISHES = _COMMANDS["publish"]
 Reply = Callable[[Any], None]
 """Writes the successful result of the command at hand."""
 
@@ -105,11 +109,40 @@ class ClientSession(Session):
         else:
             super().receive(frame)
 
-    async def _take(self, frame: bytes) -> None:
-        for command in decode_commands(frame):
-            await self._handle(command)
+    def _begin(self, frame: bytes) -> Rest | None:
+        if b"\n" not in frame:
+            command = decode_command(frame)
+            return None if self._handle_now(command) else self._handle(command)
+        commands = decode_commands(frame)
+        for command in commands:
+            if not self._handle_now(command):
+                return self._go_on(command, commands)
+            if self.closed:
+                return None
+        return None
+
+    async def _go_on(self, command: Command, commands: Iterator[Command]) -> None:
+        await self._handle(command)
+        for following in commands:
             if self.closed:
                 return
+            if not self._handle_now(following):
+                await self._handle(following)
+
+    def _handle_now(self, command: Command) -> bool:
+        """Handles a publish for which nothing has to be waited; False, and nothing done, with any other command."""
+        request = command.publishes()
+        if request is None or not command.id or self.state != "connected":
+            return False
+        raw = payload(request.data)
+        try:
+            if raw is None or not self.publish_now(request.channel, raw):
+                return False
+            self.outbox.push(publish_reply(command.id))
+        except BrokerError as error:
+            self._refuse(command.id, "publish", broker_refusal(error))
+        _PUBLISHES.inc()
+        return True
 
     async def _handle(self, command: Command) -> None:
         found = command.method()

@@ -36,7 +36,7 @@ from hub.model import Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
-from hub.session.base import Established, Session, Wanted
+from hub.session.base import Established, Rest, Session, Wanted
 from hub.topics import fill
 
 RETRY_SECONDS: Final = 0.1
@@ -152,17 +152,28 @@ class PlainSession(Session):
         """Tells the topic of the newcomer."""
         self.announce_join(established.held)
 
-    async def _take(self, frame: bytes) -> None:
+    def _begin(self, frame: bytes) -> Rest | None:
         try:
-            await self.publish(self.topic, payload_of(frame))
+            raw = payload_of(frame)
+            return None if self.publish_now(self.topic, raw) else self._publish(raw)
+        except (ReplyError, BrokerError) as error:
+            self._refuse(error)
+            return None
+
+    async def _publish(self, raw: bytes) -> None:
+        try:
+            await self.publish(self.topic, raw)
         except Disconnect:
             raise
         except HubError as error:
-            refusal = _refusal(error)
-            told: dict[str, object] = {"code": refusal.code, "message": refusal.message}
-            if refusal.temporary:
-                told["temporary"] = True
-            self._tell(Publication(self.topic, encode({"error": told})))
+            self._refuse(error)
+
+    def _refuse(self, error: HubError) -> None:
+        refusal = _refusal(error)
+        told: dict[str, object] = {"code": refusal.code, "message": refusal.message}
+        if refusal.temporary:
+            told["temporary"] = True
+        self._tell(Publication(self.topic, encode({"error": told})))
 
     def _schedule(self) -> None:
         """Asks for a beat at the next ping or at the token's end, whichever is sooner, unless one comes before."""

@@ -17,7 +17,8 @@ async def admitted(websocket: WebSocket, allowed_origins: Sequence[str], *, drai
         await _refuse(websocket, 503, "the node is stopping; connect again", {"Retry-After": "1"})
         return False
     headers = websocket.headers
-    secure = "https" if websocket.url.scheme == "wss" else "http"
+    # From the scope, since Starlette's `url` puts the whole address together to take it apart again.
+    secure = "https" if websocket.scope.get("scheme") == "wss" else "http"
     if origin_allowed(headers.get("origin"), headers.get("host"), secure, allowed_origins):
         return True
     await _refuse(websocket, 403, "this Origin may not connect; add it to server.allowed_origins", {})

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from tests.chaos.brokers import Server, running
 from tests.chaos.proxy import Proxy
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 API_KEY: Final = "a-key-for-chaos-only"
 SECRET: Final = "a-secret-for-chaos-only-0123456789abcdef"

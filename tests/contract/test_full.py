@@ -24,7 +24,8 @@ from tests.contract.bridged import TOPIC, Hub, eventually, position, running
 from tests.contract.presences import ANN, BOB, persistently
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 from tests.services.redis import RedisServer
 
 PLAIN = "plain:topic"
@@ -168,7 +169,7 @@ async def refused(hub: Hub, raw: bytes, *, key: str = "", version: int = 0) -> N
         await hub.publish(raw, history=MANY, key=key, version=version)
     assert (raised.value.unknown, raised.value.lasting) == (False, False), raised.value
     assert broker_refusal(raised.value).temporary
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 10
 
 
 async def taken(hub: Hub, raw: bytes, key: str) -> int:

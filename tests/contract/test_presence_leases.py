@@ -100,7 +100,7 @@ async def test_clients_of_a_silent_node_are_each_swept_by_one_of_two(nodes: Node
     for node in (one, two):
         assert await node.sweep(7) == []
     assert in_order(found) == in_order(as_entries(gone))
-    assert time.monotonic() - began < LEASE + 6
+    assert time.monotonic() - began < LEASE + 12
     assert await two.get(TOPIC) == {"c-1": ANN}
     await counts(two, TOPIC, PresenceStats(1, 1))
     await counts(two, "t:1", PresenceStats(1, 1))
@@ -201,7 +201,7 @@ async def test_node_that_stops_leaves_nothing_behind(nodes: Nodes) -> None:
     await leaver.stop()
     began = time.monotonic()
     assert in_order(await all_swept(other)) == [(TOPIC, ANN), ("t:2", NOBODY)]
-    assert time.monotonic() - began < 5  # though its lease would have lasted longer
+    assert time.monotonic() - began < 15  # though its lease would have lasted longer
     assert await other.get(TOPIC) == {"c-3": BOB}
     await counts(other, TOPIC, PresenceStats(1, 1))
     await counts(other, "t:2", PresenceStats(0, 0))

@@ -47,7 +47,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from hub.settings.load import load
 from tests.docs.markdown import ROOT, Block
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 BIN = Path(sys.executable).parent
 _SECRETS = (

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.helm.rendering import TRIAL, Rendering, render
-from tests.services.process import free_port
+from tests.services.ports import free_port
 
 HUB = Path(sys.executable).with_name("hub")
 

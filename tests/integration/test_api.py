@@ -52,14 +52,14 @@ def test_a_body_that_is_too_large_is_told_so_while_it_is_still_being_sent(hub: L
 def test_requests_on_one_connection_wait_for_no_acknowledgement(hub: LiveHub) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", hub.port, timeout=10)
     took = []
-    for _ in range(15):
+    for _ in range(30):
         started = time.perf_counter()
         connection.request("POST", "/api/topics/news:quick", body=b"x")
         connection.getresponse().read()
         took.append(time.perf_counter() - started)
     connection.close()
-    # Of the kernel's two delays, of small writes and of acknowledgements, together they cost 40 ms each time.
-    assert sorted(took)[7] < 0.03
+    # The kernel's two delays, of small writes and of acknowledgements, together cost 40 ms each time, on any machine.
+    assert sorted(took)[4] < 0.03, "a busy machine may be slow now and then, but hardly 26 times of 30"
 
 
 def test_names_come_through_the_path_whatever_they_hold(hub: LiveHub) -> None:

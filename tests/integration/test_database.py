@@ -89,7 +89,7 @@ async def test_server_that_hangs_does_not_hang_the_ping(postgres_server: Postgre
         began = time.monotonic()
         with pytest.raises(StoreError, match=r"did not answer within 0\.5 s"):
             await database.ping(within=0.5)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10
         await database.ping()
     finally:
         os.kill(backend, signal.SIGCONT)

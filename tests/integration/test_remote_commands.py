@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.services.hub import API_KEY, CONFIG, HubProcess, run_hub
-from tests.services.process import free_port
+from tests.services.ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -60,6 +60,17 @@ def pytest_make_collect_report(
     if IN_CI:
         _fail_if_skipped(report)
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:  # a worker of several: the run's own process says it for all
+        told["remedies"] = _remedies
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    _remedies.update(getattr(node, "workeroutput", {}).get("remedies", {}))
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

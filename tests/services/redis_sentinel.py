@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from tests.services.missing import find_program, unavailable
-from tests.services.process import ServerProcess, free_port
+from tests.services.ports import free_port
+from tests.services.process import ServerProcess
 from tests.services.redis import REMEDY
 
 NAME: Final = "mymaster"

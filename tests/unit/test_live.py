@@ -17,6 +17,8 @@ from hub.recovery import MAX_RECORDED, MAX_RECORDED_BYTES, Record
 class Letters:
     """A wire that shows payloads, and counts how often it encodes."""
 
+    separator = b"|"
+
     def __init__(self) -> None:
         self.encoded = 0
 
@@ -112,8 +114,11 @@ def test_a_newcomer_in_the_same_turn_gets_nothing_from_before_it_and_nothing_twi
     bench.topic.add(late)
     bench.topic.accept([pub(2)])
     bench.turn()
-    assert old.units == [b"1", b"2"]
+    assert old.units == [b"1|2"]
     assert new.units == [b"2"]
+    bench.topic.accept([pub(3)])
+    bench.turn()
+    assert old.units[1:] == new.units[1:] == [b"3"]
 
 
 def test_a_reply_pushed_in_the_turn_precedes_what_follows_on_the_topic() -> None:
@@ -124,10 +129,10 @@ def test_a_reply_pushed_in_the_turn_precedes_what_follows_on_the_topic() -> None
     subscription.outbox.push(b"reply")
     bench.topic.accept([pub(2)])
     bench.turn()
-    assert peer.units == [b"reply", b"2"]
+    assert peer.units == [b"reply|2"]
 
 
-def test_who_leaves_during_a_flush_harms_nobody() -> None:
+def test_who_leaves_during_a_flush_gets_nothing_more_and_harms_nobody() -> None:
     bench = Bench()
     peers = [bench.subscriber() for _ in range(4)]
     for peer, subscription in peers:
@@ -135,7 +140,7 @@ def test_who_leaves_during_a_flush_harms_nobody() -> None:
         peer.on_write = lambda: [bench.topic.discard(other) for _, other in peers]  # type: ignore[assignment]
     bench.topic.accept([pub(1)])
     bench.turn()
-    assert all(peer.units == [b"1"] for peer, _ in peers)
+    assert sorted(len(peer.units) for peer, _ in peers) == [0, 0, 0, 1]
     assert bench.topic.subscribers() == []
 
 

@@ -17,7 +17,7 @@ def test_needs_a_server():
 """
 
 
-def run_pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(folder: Path, *options: str, ci: str) -> subprocess.CompletedProcess[str]:
     test = folder / "test_lacking.py"
     test.write_text(LACKING)
     command = [
@@ -29,7 +29,7 @@ def run_pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
         f"--config-file={ROOT}/pyproject.toml",
     ]
     return subprocess.run(
-        [*command, "-p", "tests.services.missing", "-p", "no:cacheprovider", test],
+        [*command, "-p", "tests.services.missing", "-p", "no:cacheprovider", *options, test],
         cwd=ROOT,
         env={**os.environ, "CI": ci},
         capture_output=True,
@@ -38,8 +38,9 @@ def run_pytest(folder: Path, *, ci: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_on_a_laptop_the_run_passes_and_ends_by_saying_what_to_install(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, ci="")
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_on_a_laptop_the_run_passes_and_ends_by_saying_what_to_install(tmp_path: Path, workers: str) -> None:
+    done = run_pytest(tmp_path, workers, ci="")
     assert done.returncode == 0, done.stdout
     assert "NOT TESTED on this machine" in done.stdout
     assert "flux-capacitor: apt install flux" in done.stdout
@@ -47,6 +48,6 @@ def test_on_a_laptop_the_run_passes_and_ends_by_saying_what_to_install(tmp_path:
 
 @pytest.mark.parametrize("ci", ["true", "1"])
 def test_in_ci_the_run_fails(tmp_path: Path, ci: str) -> None:
-    done = run_pytest(tmp_path, ci=ci)
+    done = run_pytest(tmp_path, "-n2", ci=ci)
     assert done.returncode == 1, done.stdout
     assert "In CI nothing is skipped" in done.stdout

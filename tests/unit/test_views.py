@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,9 +97,9 @@ class Client:
 class Bench:
     """A topic, its tick by hand, and publications with a payload of their own."""
 
-    def __init__(self, *, slow: SlowPolicy = "disconnect") -> None:
+    def __init__(self, *, slow: SlowPolicy = "disconnect", at_once: int = 1_000, slices: int = 100) -> None:
         self.turns: list[Callable[[], None]] = []
-        self.tick = Tick(self.turns.append)
+        self.tick = Tick(self.turns.append, lambda: 0.0, at_once=at_once, smallest_slice=slices)
         options = TopicOptions("t", history=HistoryOptions(100, 60), slow=slow, conflate="id")
         self.deltas = Deltas()
         self.topic = LiveTopic("t", TopicRule(options), self.tick, self.deltas)
@@ -365,39 +366,49 @@ def test_who_leaves_is_forgotten_whatever_form_it_had() -> None:
     assert [len(client.payloads) for client in clients] == [1, 1, 1, 0]
 
 
+FILTER = '{"key": "n", "cmp": "ex"}'
+FORMS: dict[int, dict[str, Any]] = {0: {}, 1: {"delta": True}, 2: {"filter": FILTER}}
 step = st.one_of(
     st.tuples(st.just("publish"), st.text(alphabet="ab ж日🎈", max_size=8), st.integers(0, 39)),
-    st.tuples(st.just("join"), st.just(""), st.integers(0, 1)),
+    st.tuples(st.just("join"), st.just(""), st.integers(0, 5)),
     st.tuples(st.just("leave"), st.just(""), st.integers(0, 9)),
     st.tuples(st.just("turn"), st.just(""), st.just(0)),
 )
 
 
+@pytest.mark.parametrize(("at_once", "slices"), [(1_000, 100), (4, 1), (0, 1), (0, 3)])
 @settings(deadline=None)
-@given(st.lists(step, max_size=40))
+@given(steps=st.lists(step, max_size=40))
 def test_every_client_reads_exactly_what_was_published_since_it_came(
-    steps: list[tuple[str, str, int]],
+    at_once: int, slices: int, steps: list[tuple[str, str, int]]
 ) -> None:
-    bench = Bench()
+    bench = Bench(at_once=at_once, slices=slices)
     kinds = (bench.wire, Counting())
     content = [{"n": n, "text": f"row number {n}"} for n in range(40)]
     present: list[tuple[Client, list[str]]] = []
     for action, word, number in steps:
         if action == "publish":
             content[number]["text"] = word
-            payload = json.dumps(content, ensure_ascii=False)
-            bench.publish(payload)
-            for _, expected in present:
-                expected.append(payload)
+            payload = json.dumps(content)
+            tags = {"n": ""} if number % 3 else None
+            bench.publish(payload, tags=tags)
+            for client, expected in present:
+                if tags is not None or client.subscription.filter is None:
+                    expected.append(payload)
         elif action == "join":
-            present.append((bench.client(delta=True, wire=kinds[number]), []))
+            present.append((bench.client(wire=kinds[number % 2], **FORMS[number // 2]), []))
         elif action == "leave" and number < len(present):
-            bench.turn()
             client, expected = present.pop(number)
-            assert client.payloads == expected
             bench.topic.discard(client.subscription)
+            told = client.payloads.copy()
+            assert told == expected[: len(told)]
+            bench.turn()
+            assert client.payloads == told
         else:
             bench.turn()
-    bench.turn()
+        assert bench.topic.count() == len(bench.topic.subscribers()) == len(present)
+    while bench.turns:
+        bench.turn()
+    assert bench.tick.waiting == 0
     for client, expected in present:
         assert client.payloads == expected
