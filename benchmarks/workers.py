@@ -32,8 +32,7 @@ from typing import Any, Final
 
 import psutil
 
-from benchmarks.machine import Machine
-from benchmarks.measure import allow_many_sockets
+from benchmarks.machine import Machine, allow_many_sockets
 from benchmarks.tables import Found, median, number, ratio, total
 from benchmarks.tools import Tools, prepared
 
