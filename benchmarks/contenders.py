@@ -74,6 +74,7 @@ ALL: Final = (
     _hub("hub", "hub, plain socket", RAW),
     _hub("hub-client", "hub, client protocol", CLIENT, SERVER_API),
     Contender("floor", "floor: `send()` in C", ("{floor}", "{port}")),
+    _python("bare", "bare sockets in Python", "bare_server.py"),
     replace(  # uvicorn accepts permessage-deflate from whoever offers it
         _python("article", "article's ConnectionManager", "connection_manager.py"), compressing={}
     ),
