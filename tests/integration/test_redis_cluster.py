@@ -466,6 +466,7 @@ async def test_stopped_and_started_again_it_is_subscribed_as_before(redis_cluste
         await eventually(lambda: hub.recorder.after_gap(TOPIC) == [b"1"])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_thousands_of_topics_move_to_the_promoted_replica_within_seconds(
     redis_cluster: RedisCluster,
 ) -> None:

@@ -431,7 +431,6 @@ class TestWorkers:
         assert "E150" in done.stderr
 
 
-@pytest.mark.timeout(90)
 def test_migrators_started_at_once_do_the_work_once(folder: Path) -> None:
     add_notes(folder)
     running = [
@@ -445,6 +444,6 @@ def test_migrators_started_at_once_do_the_work_once(folder: Path) -> None:
         )
         for _ in range(3)
     ]
-    printed = [process.communicate(timeout=60)[0] for process in running]
+    printed = [process.communicate(timeout=100)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert sorted(printed) == ["", "", "notes 0001\n"]
