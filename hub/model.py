@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,8 +15,7 @@ MAX_OFFSET: Final = 2**53 - 1
 """Beyond any topic's top; what clients send is cut to it, because not every broker and client counts further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True, gc=False):
     """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
 
     offset: int
@@ -39,17 +38,16 @@ class ClientInfo:
     client: str
     conn_info: bytes | None = None
     chan_info: bytes | None = None
+    # What the codec of the client protocol made of it, once it has; its own affair.
     encoded: bytes = field(default=b"", init=False, compare=False, repr=False)
-    """What the codec of the client protocol made of it, once it has; its own affair."""
 
 
-@dataclass(slots=True, eq=True)
-class Publication:
+class Publication(msgspec.Struct, gc=False):
     """One datum on a topic.
 
     `raw` is the payload's JSON text exactly as it was published, free of raw newlines; `offset` is 0 and `epoch` empty
-    where the topic keeps no history. Treat instances as immutable (not frozen: creation is on the hot path, and a
-    frozen dataclass costs three times as much to make); `replace` gives a changed copy.
+    where the topic keeps no history. Treat instances as immutable (a struct is made three times as fast as a dataclass,
+    and the garbage collector need not look at those that histories keep); `replace` gives a changed copy.
     """
 
     topic: str
@@ -88,7 +86,7 @@ class Publication:
         """A copy with other fields; `data=` may be given in place of `raw=` and is encoded."""
         if "data" in changes:
             changes["raw"] = msgspec.json.encode(changes.pop("data"))
-        return replace(self, **changes)
+        return msgspec.structs.replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)

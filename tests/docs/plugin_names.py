@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 import hub.plugin
 import hub.testing
 from hub.errors import Code
@@ -140,16 +142,19 @@ def _spaced(part: str) -> str:
 
 
 def _class_head(found: type) -> str:
-    """How a class is made: a dataclass by its fields, any other by the parameters of its constructor."""
+    """How a class is made: a dataclass or struct by its fields, any other by the parameters of its constructor."""
     node = _parsed(found)
     bases = [ast.unparse(base) for base in node.bases]
     base = f"({', '.join(bases)})" if bases else ""
-    if dataclasses.is_dataclass(found):
+    if dataclasses.is_dataclass(found) or issubclass(found, msgspec.Struct):
         fields = [
-            ast.unparse(each).replace("'", '"') for each in node.body if isinstance(each, ast.AnnAssign)
+            ast.unparse(each).replace("'", '"')
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and "init=False" not in ast.unparse(each)
         ]
         body = "".join(f"\n    {field}" for field in fields) or " ..."
-        return f"@dataclass\nclass {node.name}{base}:{body}"
+        decorator = "@dataclass\n" if dataclasses.is_dataclass(found) else ""
+        return f"{decorator}class {node.name}{base}:{body}"
     made = next((each for each in node.body if getattr(each, "name", "") == "__init__"), None)
     if made is None:
         return f"class {node.name}{base}"
