@@ -10,6 +10,7 @@ from typing import Final
 from hub import __version__
 from hub.app import Hub, owners
 from hub.loader.blueprint import Blueprint
+from hub.serving.collector import settle_collector
 from hub.serving.inherit import Inheritance
 from hub.serving.listen import Ports, listen, port_of, url_host
 from hub.serving.process import NodeProcess, raise_file_limit, run_loop
@@ -40,10 +41,15 @@ def work(blueprint: Blueprint, given: Inheritance) -> int:
     async def main() -> int:
         node = NodeProcess(Hub(blueprint), given.ports())
         if given.control is None:
-            return await node.run(lambda: None)
+            return await node.run(settle_collector)
         control = Control(given.control, lost=node.stop)
+
+        def ready() -> None:
+            settle_collector()
+            control.ready()
+
         try:
-            return await node.run(control.ready)
+            return await node.run(ready)
         finally:
             control.close()
 
@@ -52,7 +58,12 @@ def work(blueprint: Blueprint, given: Inheritance) -> int:
 
 async def _serve(blueprint: Blueprint, ports: Ports, *, migrate: bool) -> int:
     told = _announcement(blueprint, [ports])
-    return await NodeProcess(Hub(blueprint, migrate=migrate), ports).run(lambda: _log.info(told))
+
+    def ready() -> None:
+        settle_collector()
+        _log.info(told)
+
+    return await NodeProcess(Hub(blueprint, migrate=migrate), ports).run(ready)
 
 
 async def _serve_many(

@@ -444,7 +444,9 @@ class Session(ABC):
             return
         self.closed = True
         self.outbox.closed = True
-        self.outbox.on_slow = None  # the last that refers back: it is freed at once, and not by the garbage collector
+        self.outbox.on_slow = (
+            None  # the last that refers back: it is freed at once, and not by the garbage collector
+        )
         _counters(self.transport_name)[0].dec()
         self.node.sessions.remove(self)
         # Else the wheel would keep all of it until the beat, and in a storm of reconnects that is most of the memory.

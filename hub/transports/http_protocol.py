@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, BaseTransport
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -31,6 +32,9 @@ HEADER_BYTES: Final = 65_536
 class HubHttpProtocol(HttpToolsProtocol):
     """One HTTP connection, until it becomes a WebSocket."""
 
+    _forget: Callable[[Any], None]
+    """Takes a connection out of the server's; one object for all of them."""
+
     def __init__(
         self,
         config: Config,
@@ -45,6 +49,7 @@ class HubHttpProtocol(HttpToolsProtocol):
             shared = server_state.hub_shared = {  # type: ignore[attr-defined]
                 name: value for name, value in vars(self).items() if name not in {"parser", "pipeline"}
             }
+            shared["_forget"] = server_state.connections.discard
         self.__dict__.update(shared)
         self.parser = httptools.HttpRequestParser(self)
         # As uvicorn does it: a request behind one that closes is answered.
@@ -128,7 +133,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.parser = None  # type: ignore[assignment]  # it refers back to this object
         connections: Any = self.connections
-        connection = Connection(transport, self.config.ws_max_size, connections.discard)
+        connection = Connection(transport, self.config.ws_max_size, self._forget)
         connections.add(connection)
         transport.set_protocol(connection)
         try:
