@@ -199,11 +199,13 @@ class Node:
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
         """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
-        rule, params = self.rule(topic)
-        decides = bool(
-            rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ()
-        )
-        return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
+        return _permits(identity, action, topic, *self.rule(topic))
+
+    def may_subscribe(
+        self, identity: Identity, topic: str, rule: TopicRule, params: Mapping[str, str]
+    ) -> bool:
+        """The same for who has looked up the rule."""
+        return _permits(identity, "subscribe", topic, rule, params)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
         """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
@@ -250,3 +252,8 @@ class Node:
             elif order.action == "refresh":
                 member.order_refresh(order.expires_at)
         return b""
+
+
+def _permits(identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]) -> bool:
+    decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
+    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed

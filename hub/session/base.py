@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -29,16 +27,15 @@ from hub.errors import (
     Disconnect,
     ReplyError,
 )
-from hub.grace import HeldLeave
 from hub.handlers import Call, TopicRule
 from hub.live import Subscription
-from hub.model import ANONYMOUS, ClientInfo, Identity, Position
+from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.node import Node
 from hub.outbox import Outbox, Transport, Wire
 from hub.plugin import Accept
 from hub.protocol.json_codec import encode
-from hub.recovery import Recovered
-from hub.tags import TagFilter
+from hub.session.client_id import new_client_id
+from hub.session.held import Established, Held, Wanted, is_told
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
@@ -48,52 +45,6 @@ BACKLOG_PAUSE: Final = 64
 
 Rest = Awaitable[None]
 """What remains to be done of a frame once something has to be waited for."""
-
-
-@dataclass(slots=True)
-class Held:
-    """A subscription that a session holds. `forced` ones were made by the server, not asked for by the client."""
-
-    subscription: Subscription
-    rule: TopicRule
-    params: Mapping[str, str]
-    info: ClientInfo
-    forced: bool = False
-    expires_at: float | None = None
-    joined: bool = False
-    """Whether the topic knows of the client, so that it must be told when it leaves."""
-    names: tuple[str, ...] = ()
-    """Ids of the user's earlier clients, in whose place it is present."""
-    leave: HeldLeave | None = None
-    """Its leave, while that is held back."""
-
-
-@dataclass(slots=True)
-class Wanted:
-    """A subscription to be made. `since` with an empty epoch matches any; `granted` means that a token decided.
-
-    Not to be changed once made, as `Established`; a frozen class takes three times as long to make.
-    """
-
-    topic: str
-    since: Position | None = None
-    granted: bool = False
-    forced: bool = False
-    chan_info: bytes | None = None
-    data: bytes | None = None
-    expires_at: float | None = None
-    delta: bool = False
-    """Whether differences are wanted; it gets them where the topic offers them."""
-    filter: TagFilter | None = None
-
-
-@dataclass(slots=True)
-class Established:
-    """A subscription just made, with what its client is to be told."""
-
-    held: Held
-    outcome: Recovered
-    data: bytes | None
 
 
 class Session(ABC):
@@ -261,7 +212,7 @@ class Session(ABC):
             raise ReplyError(ALREADY_SUBSCRIBED)
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
             raise ReplyError(LIMIT_EXCEEDED)
-        if not (wanted.granted or self.node.may(self.identity, "subscribe", topic)):
+        if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
             raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
@@ -339,7 +290,7 @@ class Session(ABC):
             held.leave = self.node.attendance.hold(topic, held.info, held.names, seconds=options.leave_grace)
 
     def _part(self, topic: str, held: Held) -> None:
-        if not _is_told(held):
+        if not is_told(held):
             return
         task = self.node.tasks.spawn(self._depart({topic: held}), f"depart {self.client}")
         departing = self._departing = self._departing or {}
@@ -457,7 +408,7 @@ class Session(ABC):
             self.node.router.unsubscribe(each.subscription)
             if returning:
                 self._hold_leave(topic, each)
-            if _is_told(each):
+            if is_told(each):
                 parted[topic] = each
         if parted or (self.admitted and self.node.table.disconnect):
             self.node.tasks.spawn(self._farewell(parted), f"farewell {self.client}")
@@ -482,25 +433,10 @@ class Session(ABC):
             await self.node.table.run_quietly(self.node.table.disconnect, self.call())
 
 
-def new_client_id() -> str:
-    """A random UUID, version 4, which nobody can guess; `uuid.uuid4` takes twice as long to make one."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANTS[text[16]]}{text[17:20]}-{text[20:]}"
-
-
-_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-
-
 @lru_cache(maxsize=16)
 def _counters(transport_name: str) -> tuple[Gauge, Counter]:
     """Sessions open now, and ever opened, by one kind of transport."""
     return metrics.CONNECTIONS.labels(transport_name), metrics.CONNECTS.labels(transport_name)
-
-
-def _is_told(held: Held) -> bool:
-    """Whether anybody is told when the subscription ends."""
-    options = held.rule.options
-    return options.presence or options.join_leave or bool(held.rule.unsubscribe)
 
 
 def _for_good(code: int) -> bool:

@@ -42,7 +42,8 @@ from hub.protocol.json_codec import (
     subscribe_push,
     unsubscribe_push,
 )
-from hub.session.base import Rest, Session, Wanted
+from hub.session.base import Rest, Session
+from hub.session.held import Wanted
 
 _log = logging.getLogger("hub.session")
 _COMMANDS = {method: metrics.COMMANDS.part(method) for method in METHODS}
@@ -96,8 +97,9 @@ class ClientSession(Session):
         self.expires_at: float | None = None
         self._pong_until: float | None = None
         self._ping_at: float | None = None
-        self._stale_at: float | None = node.wheel.clock() + node.limits.stale
-        self._schedule()
+        stale_at = node.wheel.clock() + node.limits.stale
+        self._stale_at: float | None = stale_at
+        self._beat_at(stale_at)
 
     # Frames
 

@@ -30,8 +30,8 @@ from hub.protocol.commands import (
     SubscribeResult,
 )
 from hub.protocol.json_codec import encode, payload, raw_or_unset
-from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
+from hub.session.held import Established, Wanted
 from hub.session.subscribing import form_of, result_of, since_of
 
 

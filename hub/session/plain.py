@@ -36,7 +36,8 @@ from hub.model import Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
-from hub.session.base import Established, Rest, Session, Wanted
+from hub.session.base import Rest, Session
+from hub.session.held import Established, Wanted
 from hub.topics import fill
 
 RETRY_SECONDS: Final = 0.1

@@ -97,7 +97,7 @@ class Connection(FrameReader, asyncio.Protocol):
         self.limit = limit
         high = limit // CONGESTED_SHARE
         self.transport.set_write_buffer_limits(high=high, low=high // 4)
-        if self.transport.is_closing() and not self.closing:
+        if self.transport.is_closing():
             session.lost()
         early, self._early = self._early, b""
         if early:

@@ -37,6 +37,7 @@ class Opening:
         "_inlet",
         "_key",
         "_scope",
+        "_task",
         "_told",
         "answered",
     )
@@ -49,6 +50,7 @@ class Opening:
         self._key = key
         self._inlet: Inlet | None = None
         self._told = False
+        self._task: asyncio.Task[None] | None = None
         self.answered = False
         """Whether the client has its answer, whichever."""
         self._denial: tuple[int, Headers] | None = None
@@ -57,14 +59,16 @@ class Opening:
 
     def start(self, loop: asyncio.AbstractEventLoop, tasks: set[Any]) -> None:
         """Begins `run` as a task, which is among `tasks` until it ends."""
-        tasks.add(loop.create_task(self._among(tasks), name="websocket opening"))
+        self._task = loop.create_task(self._among(tasks), name="websocket opening")
+        tasks.add(self._task)
 
     async def _among(self, tasks: set[Any]) -> None:
         try:
             await self.run()
         finally:
             # A callback of the task's would take a turn of the loop, and an object, for each connection.
-            tasks.discard(asyncio.current_task())
+            tasks.discard(self._task)
+            self._task = None
 
     async def run(self) -> None:
         """Runs the endpoint to its end; what it leaves open is closed, unless it was given to a session."""

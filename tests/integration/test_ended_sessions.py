@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from hub.model import ClientInfo
+from hub.presence.memory import MemoryPresence
 from hub.session.base import Session
 from hub.testing import LiveHub
 from hub.transports.connection import Connection
-from tests.services.raw_socket import RawSocket, command
+from tests.services.raw_socket import RawSocket, command, frame
 
 CONFIG = {
     "auth": {"anonymous": True},
@@ -82,4 +86,26 @@ def test_a_session_that_has_ended_is_freed_without_the_garbage_collector(
         for _ in range(CLIENTS):
             opens(opened.enter_context(RawSocket(hub.url)))
         assert settled((before[0] + CLIENTS, before[1] + CLIENTS))
+    assert settled(before)
+
+
+@pytest.mark.parametrize("farewell", [b"", frame(8)])
+def test_a_client_that_leaves_while_it_is_still_being_subscribed_is_let_go(
+    hub: LiveHub, monkeypatch: pytest.MonkeyPatch, farewell: bytes
+) -> None:
+    entering, add = threading.Event(), MemoryPresence.add
+
+    async def slowly(self: MemoryPresence, topic: str, info: ClientInfo) -> None:
+        entering.set()
+        await asyncio.sleep(0.3)
+        await add(self, topic, info)
+
+    monkeypatch.setattr(MemoryPresence, "add", slowly)
+    before = alive()
+    with RawSocket(hub.url) as socket:
+        socket.open("/ws/seen:1")
+        assert entering.wait(5)
+        socket.send(farewell)
+    time.sleep(0.5)
+    gc.collect()
     assert settled(before)
