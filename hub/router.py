@@ -230,6 +230,15 @@ class Router:
         metrics.SUBSCRIPTIONS.inc()
         return live.recovered(subscription, outcome)
 
+    def prompt(self, topic: str, since: Position | None) -> bool:
+        """Whether `subscribe` has nothing to wait for: the topic is open here and there is nothing to catch up with."""
+        live = self._topics.get(topic)
+        if live is None or not live.opened:
+            return False
+        if since is None:
+            return True
+        return live.rule.options.recovery == "stream" and since == live.position
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Takes a subscriber out; it gets nothing more of the topic."""
         live = self._topics.get(subscription.topic)
