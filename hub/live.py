@@ -427,7 +427,7 @@ _Late = tuple[int, Wire, bool, TagFilter | None]
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
     if len(publications) == 1:
         alone = wire.publication(topic, publications[0])
-        return [] if alone is None else [wire.join([alone])]
+        return [] if alone is None else [wire.share([alone])]
     units: list[Unit] = []
     pieces: list[bytes] = []
     size = 0
@@ -436,10 +436,10 @@ def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Uni
         if piece is None:
             continue
         if pieces and size + len(piece) > MAX_JOINED:
-            units.append(wire.join(pieces))
+            units.append(wire.share(pieces))
             pieces, size = [], 0
         pieces.append(piece)
         size += len(piece)
     if pieces:
-        units.append(wire.join(pieces))
+        units.append(wire.share(pieces))
     return units

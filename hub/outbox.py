@@ -43,7 +43,10 @@ class Wire(Protocol):
         """One publication as a piece; None when this kind of client is told nothing of it."""
 
     def join(self, pieces: list[bytes]) -> Unit:
-        """Several pieces as what the transport writes at once."""
+        """Several pieces of one session's own as what its transport writes at once."""
+
+    def share(self, pieces: list[bytes]) -> Unit:
+        """The same for what many transports write: made once, so that it may take longer and become smaller."""
 
     @property
     def separator(self) -> bytes:

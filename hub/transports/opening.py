@@ -27,12 +27,15 @@ class PeerGone(OSError):
 class Opening:
     """One handshake. `run` is a task for as long as the endpoint runs."""
 
-    def __init__(self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes) -> None:
-        """`key` is what `accept_key` gave; the scope becomes this opening's."""
+    def __init__(
+        self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes, extension: bytes
+    ) -> None:
+        """`key` is what `accept_key` gave, `extension` what was agreed on; the scope becomes this opening's."""
         self._app = app
         self._scope = scope
         self._connection = connection
         self._key = key
+        self._extension = extension
         self._inlet: Inlet | None = None
         self._told = False
         self.answered = False
@@ -121,6 +124,8 @@ class Opening:
         ]
         if subprotocol is not None:
             lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+        if self._extension:
+            lines.append(b"Sec-WebSocket-Extensions: " + self._extension)
         lines += [bytes(name) + b": " + bytes(value) for name, value in headers]
         self.answered = True
         if self._connection.transport.is_closing():

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.websockets import WebSocket
 
 from hub.node import Node
-from hub.protocol.wires import JSON_FRAMES, JSON_TEXT
+from hub.protocol.wires import JSON_TEXT, json_frames
 from hub.session.client import ClientSession
 from hub.session.methods import METHODS
 from hub.transports.asgi import AsgiTransport
@@ -35,8 +35,9 @@ class ClientSocket:
         frame_ping = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
         connection = connection_of(websocket.scope)
         if connection is not None:
+            wire = json_frames(connection.window_bits)
             session = ClientSession(
-                self._node, connection, JSON_FRAMES, "websocket", METHODS, token=token, frame_ping=frame_ping
+                self._node, connection, wire, "websocket", METHODS, token=token, frame_ping=frame_ping
             )
             connection.attach(session, self._node.limits.queue_bytes)
             return
