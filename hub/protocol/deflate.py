@@ -13,7 +13,7 @@ from typing import Final
 from hub.protocol.frames import text_frame
 
 WINDOW_BITS: Final = 12
-"""How far back frames look at most, 4 KiB: 15 bits save no byte below that, 3 % at 64 KiB, and take up to thrice the time."""
+"""How far back frames look at most, 4 KiB: 15 bits save nothing below that, 3 % at 64 KiB, and take thrice the time."""
 MIN_WINDOW_BITS: Final = 9
 """zlib has none of 8 bits."""
 COMPRESS_BYTES: Final = 256

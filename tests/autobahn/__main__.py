@@ -29,7 +29,9 @@ PLAIN: Final = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
 COMPRESSED: Final = ("12.*", "13.*")
 GOOD: Final = frozenset({"OK", "NON-STRICT", "INFORMATIONAL"})
 """How the suite calls what it lets pass; UNIMPLEMENTED, where an offer of compression was declined, is none of it."""
-RUN: Final = "import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()"
+RUN: Final = (
+    "import site, sys; site.addsitedir(sys.argv.pop(1)); from autobahntestsuite.wstest import run; run()"
+)
 Verdicts = dict[str, dict[str, str]]
 
 
@@ -118,7 +120,9 @@ def judge(python2: str, packages: Path, loop: str, forms: Sequence[str], cases: 
 
 def _verdict(case: dict[str, str]) -> str:
     """The worse of how it behaved and how it closed."""
-    return case["behavior"] if case["behaviorClose"] in GOOD or case["behavior"] not in GOOD else "FAILED CLOSE"
+    return (
+        case["behavior"] if case["behaviorClose"] in GOOD or case["behavior"] not in GOOD else "FAILED CLOSE"
+    )
 
 
 def table(verdicts: Verdicts) -> str:
