@@ -23,8 +23,8 @@ _MEMORY_LEVEL: Final = 5
 _TAIL: Final = b"\x00\x00\xff\xff"
 """How every flush ends; it is not sent (RFC 7692 §7.2.1)."""
 _COMPRESSED: Final = 0x40
-_AFTER_FINAL: Final = (b"\x00" + _TAIL, _TAIL)
-"""What may stand behind a final block: an empty one, of which the tail was not sent, or nothing."""
+_AFTER_FINAL: Final = (b"\x00" + _TAIL, _TAIL, b"")
+"""What may stand behind a final block: an empty one, whose tail was not sent; or nothing, the block having that tail or not."""
 
 
 class InflateError(ValueError):
