@@ -23,8 +23,8 @@ _MEMORY_LEVEL: Final = 5
 _TAIL: Final = b"\x00\x00\xff\xff"
 """How every flush ends; it is not sent (RFC 7692 §7.2.1)."""
 _COMPRESSED: Final = 0x40
-_AFTER_FINAL: Final = (b"\x00" + _TAIL, _TAIL, b"")
-"""What may stand behind a final block: an empty one, whose tail was not sent; or nothing, the block having that tail or not."""
+_EMPTY_BLOCK: Final = b"\x00" + _TAIL
+"""What a sender puts behind a final block so that there is a tail to leave out (§7.2.3.4)."""
 
 
 class InflateError(ValueError):
@@ -57,7 +57,7 @@ def inflate(data: bytes, limit: int) -> bytes:
         raise InflateError("a message cannot be decompressed") from None
     if len(message) > limit:
         raise InflatesTooLargeError(f"a message is larger than {limit} bytes")
-    if stream.eof and stream.unused_data not in _AFTER_FINAL:
+    if stream.eof and not _EMPTY_BLOCK.endswith(stream.unused_data):
         raise InflateError("something stands behind the end of a compressed message")
     return message
 

@@ -233,8 +233,10 @@ def test_it_reads_as_another_implementation_does_in_any_pieces(
     except FrameError as error:
         code = error.code
     seen, expected = oracle(whole)
-    assert recorder.seen[: len(seen)] == seen
-    # A text that cannot become valid is found earlier here, and of two faults in a close frame another first.
+    # A text that cannot become valid is found earlier here.
+    common = min(len(recorder.seen), len(seen)) if code == 1007 else len(seen)
+    assert recorder.seen[:common] == seen[:common]
+    # And of two faults in a close frame another first.
     if 1007 not in (code, expected) and not closed_amid_a_message(recorder):
         assert (recorder.seen, code) == (seen, expected)
 
@@ -332,8 +334,12 @@ def test_compressed_messages_too_read_as_another_implementation_reads_them(
     except FrameError as error:
         code = error.code
     seen, expected = oracle(whole, 15)
-    assert recorder.seen[: len(seen)] == seen
-    if 1007 not in (code, expected) and not closed_amid_a_message(recorder):
+    # A text that cannot become valid is found earlier here.
+    common = min(len(recorder.seen), len(seen)) if code == 1007 else len(seen)
+    assert recorder.seen[:common] == seen[:common]
+    # A compressed message is looked into once it is whole here, and fragment by fragment there.
+    amid = recorder._kind & 0x40 or closed_amid_a_message(recorder)
+    if 1007 not in (code, expected) and not amid:
         assert (recorder.seen, code) == (seen, expected)
 
 
