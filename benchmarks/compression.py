@@ -35,6 +35,7 @@ from hub.protocol.frames import text_frame as plain_frame
 OFFER: Final = "permessage-deflate; client_max_window_bits"
 TAIL: Final = b"\x00\x00\xff\xff"
 COMPRESSED: Final = 0x40
+PING: Final = 0x89
 WARMING: Final = 5
 Server = Callable[[], AbstractContextManager[tuple[int, int]]]
 
@@ -100,10 +101,13 @@ class Client:
         self._rest += data
         while (found := _frame(self._rest)) is not None:
             start, end = found
+            first, payload, self._rest = self._rest[0], self._rest[start:end], self._rest[end:]
+            if first == PING:
+                self.socket.sendall(bytes((0x8A, 0x80 | len(payload))) + bytes(4) + payload)
+                continue
             self.frames += 1
             if self._checks:
-                self.seen.append(self._payload(self._rest[0], self._rest[start:end]))
-            self._rest = self._rest[end:]
+                self.seen.append(self._payload(first, payload))
 
     def _payload(self, first: int, payload: bytes) -> bytes:
         if not first & COMPRESSED:
@@ -115,11 +119,13 @@ class Client:
 
 def _frame(data: bytes) -> tuple[int, int] | None:
     """Where the payload of the first frame begins and ends; None when it has not come whole."""
-    if len(data) < 10:
+    if len(data) < 2:
         return None
     size, start = data[1], 2
     if size > 125:
         start = 4 if size == 126 else 10
+        if len(data) < start:
+            return None
         size = int.from_bytes(data[2:start], "big")
     return (start, start + size) if len(data) >= start + size else None
 
