@@ -193,27 +193,24 @@ class FrameReader(ABC):
         if first & CLOSE:
             if length > _MAX_CONTROL:
                 raise FrameError(PROTOCOL_ERROR, "a control frame is too long")
-            return
-        size, limit = length + (len(self._message) if self._message is not None else 0), self.message_bytes
-        if size > limit and ((first | self._kind) & _COMPRESSED == 0 or size > limit + limit // 16 + 64):
+        elif length + (len(self._message) if self._message is not None else 0) > self.message_bytes:
             # What hardly can be compressed becomes a little larger by it.
-            raise FrameError(TOO_BIG, f"a message is larger than {limit} bytes")
+            limit, more = self.message_bytes, len(self._message or b"")
+            if not (first | self._kind) & _COMPRESSED or length + more > limit + limit // 16 + 64:
+                raise FrameError(TOO_BIG, f"a message is larger than {limit} bytes")
 
     def _take(self, first: int, payload: bytes) -> None:
         kind = first & 0x0F
         if kind >= CLOSE:
             self._take_control(kind, payload)
         elif first & _FIN and kind:
-            self._take_whole(first, kind, payload)
+            if first & _COMPRESSED:
+                payload = self._inflated(payload)
+            if kind == TEXT and not payload.isascii():
+                _check_utf8(payload)
+            self.on_message(kind, payload)
         else:
             self._take_fragment(first, kind, payload)
-
-    def _take_whole(self, first: int, kind: int, payload: bytes) -> None:
-        if first & _COMPRESSED:
-            payload = self._inflated(payload)
-        if kind == TEXT and not payload.isascii():
-            _check_utf8(payload)
-        self.on_message(kind, payload)
 
     def _inflated(self, payload: bytes) -> bytes:
         try:
@@ -236,12 +233,12 @@ class FrameReader(ABC):
             except UnicodeDecodeError:
                 raise FrameError(INVALID_PAYLOAD, "a text message is not UTF-8") from None
         if final:
-            begun, message, checked = self._kind, bytes(self._message), self._utf8 is not None
+            begun, message = self._kind, bytes(self._message)
             self._kind, self._message, self._utf8 = 0, None, None
-            if checked:
-                self.on_message(TEXT, message)
+            if begun & _COMPRESSED:
+                self._take(_FIN | begun, message)
             else:
-                self._take_whole(begun, begun & 0x0F, message)
+                self.on_message(begun, message)
 
     def _take_control(self, kind: int, payload: bytes) -> None:
         if kind == PING:
