@@ -19,6 +19,10 @@ class JsonFrames:
         """A push."""
         return publication_push(topic, publication)
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """A push in a frame of its own."""
+        return text_frame(publication_push(topic, publication))
+
     def join(self, pieces: list[bytes]) -> bytes:
         """One frame."""
         return text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces))
@@ -35,6 +39,10 @@ class CompressedJsonFrames(JsonFrames):
         """The peers look back 2 ** `window_bits` bytes."""
         self._window_bits = window_bits
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """A push in a frame of its own."""
+        return shared_text_frame(publication_push(topic, publication), self._window_bits)
+
     def share(self, pieces: list[bytes]) -> bytes:
         """One frame."""
         return shared_text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces), self._window_bits)
@@ -44,6 +52,10 @@ class JsonText(JsonFrames):
     """The client protocol through an ASGI server, which makes the frames itself."""
 
     separator = b"\n"
+
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """The text of a frame of its own."""
+        return publication_push(topic, publication)
 
     def join(self, pieces: list[bytes]) -> bytes:
         """The text of one frame."""
@@ -58,6 +70,11 @@ class PlainText:
     def publication(self, topic: str, publication: Publication) -> bytes | None:
         """The payload as text; None for joins and leaves, of which plain sockets know nothing."""
         return publication.text.encode() if publication.kind == "pub" else None
+
+    def alone(self, topic: str, publication: Publication) -> tuple[bytes, ...] | None:
+        """The same as the text of one frame."""
+        piece = self.publication(topic, publication)
+        return None if piece is None else (piece,)
 
     def join(self, pieces: list[bytes]) -> tuple[bytes, ...]:
         """The texts of several frames."""
@@ -77,6 +94,10 @@ class PlainFrames:
         """The payload as text; None for joins and leaves."""
         return publication.text.encode() if publication.kind == "pub" else None
 
+    def alone(self, topic: str, publication: Publication) -> bytes | None:
+        """The same in a frame."""
+        return text_frame(publication.text.encode()) if publication.kind == "pub" else None
+
     def join(self, pieces: list[bytes]) -> bytes:
         """Several frames behind one another."""
         return b"".join(map(text_frame, pieces))
@@ -92,6 +113,11 @@ class CompressedPlainFrames(PlainFrames):
     def __init__(self, window_bits: int) -> None:
         """The peers look back 2 ** `window_bits` bytes."""
         self._window_bits = window_bits
+
+    def alone(self, topic: str, publication: Publication) -> bytes | None:
+        """One frame."""
+        piece = self.publication(topic, publication)
+        return None if piece is None else shared_text_frame(piece, self._window_bits)
 
     def share(self, pieces: list[bytes]) -> bytes:
         """Several frames behind one another, each compressed by itself."""
@@ -112,6 +138,8 @@ class EventStream:
         if not publication.offset:
             return b"%s\n\n" % data
         return b"id: %d:%s\n%s\n\n" % (publication.offset, publication.epoch.encode(), data)
+
+    alone = publication
 
     def join(self, pieces: list[bytes]) -> bytes:
         """Several events behind one another."""

@@ -26,6 +26,9 @@ class Letters:
         self.encoded += 1
         return publication.raw
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        return self.publication(topic, publication)
+
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
@@ -35,6 +38,8 @@ class Letters:
 
 class Peer:
     """A transport and an owner in one."""
+
+    socket = None
 
     def __init__(self, waiting: int = 0) -> None:
         self.units: list[Unit] = []

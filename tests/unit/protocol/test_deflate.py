@@ -147,6 +147,8 @@ def test_what_is_shared_is_compressed_and_what_is_a_sessions_own_is_not(wire: Js
     assert len(shared) < len(wire.join(pieces)) // 2
     assert _by_websockets(shared) == b"\n".join(pieces)
     assert JSON_FRAMES.share(pieces) == JSON_FRAMES.join(pieces)
+    one = Publication("t", dashboard(1, 20))
+    assert wire.alone("t", one) == wire.share([wire.publication("t", one)])
 
 
 @pytest.mark.parametrize("bits", [9, 12])
@@ -160,6 +162,9 @@ def test_frames_of_a_plain_socket_are_compressed_one_by_one(bits: int) -> None:
     assert wire.share(told) == b"".join(shared_text_frame(payload, bits) for payload in payloads)
     assert len(wire.share(told)) < len(wire.join(told)) // 2
     assert wire.publication("t", Publication("t", b"{}", kind="join")) is None
+    for each in (wire, PLAIN_FRAMES):
+        assert each.alone("t", Publication("t", b"{}", kind="join")) is None
+        assert each.alone("t", Publication("t", payloads[0])) == each.share(payloads[:1])
 
 
 def _by_websockets(frame: bytes) -> bytes:
