@@ -437,10 +437,10 @@ def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Uni
         if piece is None:
             continue
         if pieces and size + len(piece) > MAX_JOINED:
-            units.append(wire.join(pieces))
+            units.append(wire.share(pieces))
             pieces, size = [], 0
         pieces.append(piece)
         size += len(piece)
     if pieces:
-        units.append(wire.join(pieces))
+        units.append(wire.share(pieces))
     return units

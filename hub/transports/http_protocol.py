@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from hub.transports.connection import Connection
 from hub.transports.deadlines import Deadlines
+from hub.transports.extensions import agree
 from hub.transports.opening import Opening
 from hub.transports.upgrade import BadHandshake, accept_key, refuse
 
@@ -141,7 +142,11 @@ class HubHttpProtocol(HttpToolsProtocol):
         except BadHandshake as bad:
             refuse(transport, bad.status, bad.headers, f"{bad.reason}\n".encode())
             return
-        opening = Opening(self.app, self._websocket_scope(), connection, key)
+        agreed = agree(request["headers"]) if self.config.ws_per_message_deflate else None
+        if agreed is not None:
+            connection.window_bits = agreed.window_bits
+        extension = b"" if agreed is None else agreed.answer
+        opening = Opening(self.app, self._websocket_scope(), connection, key, extension)
         self._deadlines.add(opening)
         opening.start(self.loop, self.tasks)
         if self._rest:

@@ -34,6 +34,7 @@ class Opening:
         "_body",
         "_connection",
         "_denial",
+        "_extension",
         "_inlet",
         "_key",
         "_scope",
@@ -42,12 +43,15 @@ class Opening:
         "answered",
     )
 
-    def __init__(self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes) -> None:
-        """`key` is what `accept_key` gave; the scope becomes this opening's."""
+    def __init__(
+        self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes, extension: bytes
+    ) -> None:
+        """`key` is what `accept_key` gave, `extension` what was agreed on; the scope becomes this opening's."""
         self._app = app
         self._scope = scope
         self._connection = connection
         self._key = key
+        self._extension = extension
         self._inlet: Inlet | None = None
         self._told = False
         self._task: asyncio.Task[None] | None = None
@@ -150,6 +154,8 @@ class Opening:
         ]
         if subprotocol is not None:
             lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+        if self._extension:
+            lines.append(b"Sec-WebSocket-Extensions: " + self._extension)
         lines += [bytes(name) + b": " + bytes(value) for name, value in headers]
         self.answered = True
         if self._connection.transport.is_closing():

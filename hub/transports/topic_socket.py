@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from hub.errors import BrokerError, Disconnect
 from hub.node import Node
-from hub.protocol.wires import PLAIN_FRAMES, PLAIN_TEXT
+from hub.protocol.wires import PLAIN_TEXT, plain_frames
 from hub.session.plain import PlainSession
 from hub.transports.asgi import AsgiTransport
 from hub.transports.handshake import Handshake
@@ -36,7 +36,7 @@ class TopicSocket:
         connection = connection_of(scope)
         if connection is not None:
             await handshake.accept()
-            session = PlainSession(self._node, connection, PLAIN_FRAMES, "plain")
+            session = PlainSession(self._node, connection, plain_frames(connection.window_bits), "plain")
             await self._open(session, scope, token)
             connection.attach(session, self._node.limits.queue_bytes)
             return

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from hub.node import Node
-from hub.protocol.wires import JSON_FRAMES, JSON_TEXT
+from hub.protocol.wires import JSON_TEXT, json_frames
 from hub.session.client import ClientSession
 from hub.session.methods import METHODS
 from hub.transports.asgi import AsgiTransport
@@ -37,8 +37,9 @@ class ClientSocket:
         connection = connection_of(scope)
         if connection is not None:
             await handshake.accept(subprotocol)
+            wire = json_frames(connection.window_bits)
             session = ClientSession(
-                self._node, connection, JSON_FRAMES, "websocket", METHODS, token=token, frame_ping=frame_ping
+                self._node, connection, wire, "websocket", METHODS, token=token, frame_ping=frame_ping
             )
             connection.attach(session, self._node.limits.queue_bytes)
             return

@@ -32,6 +32,9 @@ class Letters:
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
+    def share(self, pieces: list[bytes]) -> bytes:
+        return self.join(pieces)
+
 
 class Peer:
     """A transport and an owner in one."""

@@ -30,6 +30,9 @@ class Letters:
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
+    def share(self, pieces: list[bytes]) -> bytes:
+        return self.join(pieces)
+
 
 WIRE = Letters()
 
