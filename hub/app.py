@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
 from hub.api.dev import DevDesk, Signer, dev_routes
-from hub.api.health import health_routes
+from hub.api.health import Check, Figures, health_routes
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import server_routes
@@ -129,6 +129,13 @@ class Hub:
         )
         self.leases = Leases(_lease_store(settings, node_id))
         blueprint.table.services = NodeServices(self.node, self.database, self.leases)
+        self.checks: dict[str, Check] = {
+            "broker": lambda: self.bridge.ready,
+            "database": self.check_database,
+            "accepting": lambda: not self.node.draining,
+        }
+        self.figures: Figures = _own_figures
+        """The metrics as text: those of this process, unless whoever runs several has others."""
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
         self._migrate = migrate
         self._started = AsyncExitStack()
@@ -139,6 +146,7 @@ class Hub:
         Raises HubError when one refuses; those before it have then been stopped.
         """
         metrics.BUILD.labels(__version__).set(1)
+        metrics.WORKERS.set(1)
         metrics.BROKER_UP.set_function(lambda: float(self.bridge.ready))
         metrics.QUEUED.set_function(lambda: float(self.node.budget.total))
         async with AsyncExitStack() as stack:
@@ -238,6 +246,10 @@ async def _nothing() -> None:
     """The start of what needs none."""
 
 
+async def _own_figures() -> bytes:
+    return metrics.exposition()
+
+
 async def _quietly(name: str, stop: _Step) -> None:
     try:
         await stop()
@@ -317,7 +329,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),
-        *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(_checks(hub))),
+        *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(hub.checks)),
         *(_dev_routes(hub) if dev_page else ()),
     ]
     return Starlette(routes=routes, middleware=[Middleware(CountRequests)], lifespan=_lifespan(hub))
@@ -332,7 +344,7 @@ def internal_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
     """The routes that the outside must not reach where there is a second port."""
     settings = hub.blueprint.settings
     return [
-        *health_routes(_checks(hub), metrics=True),
+        *health_routes(hub.checks, metrics=hub.figures),
         *server_routes(
             hub.node, keys, body_bytes=settings.api.body_bytes, history_page=settings.client.history_page
         ),
@@ -354,14 +366,6 @@ def _dev_routes(hub: Hub) -> list[BaseRoute]:
     plugins = [plugin.name for plugin in hub.blueprint.plugins]
     desk = DevDesk(hub.node, signer=signer, plugins=plugins, host=settings.server.host)
     return [*dev_page_routes(), *dev_routes(desk)]
-
-
-def _checks(hub: Hub) -> dict[str, Callable[[], object]]:
-    return {
-        "broker": lambda: hub.bridge.ready,
-        "database": hub.check_database,
-        "accepting": lambda: not hub.node.draining,
-    }
 
 
 def _plugin_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
