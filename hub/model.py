@@ -1,12 +1,16 @@
-"""The hub's own values: what a publication, a position and a client are, without any wire or storage form."""
+"""The hub's own values: what a publication, a position and a client are, without any wire or storage form.
+
+Those that are made with every publication are msgspec's structs: they cost a third of a dataclass to make.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import Struct, structs
 
 SlowPolicy = Literal["disconnect", "drop_oldest", "conflate"]
 
@@ -15,8 +19,7 @@ MAX_OFFSET: Final = 2**53 - 1
 """Beyond any topic's top; what clients send is cut to it, because not every broker and client counts further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
 
     offset: int
@@ -41,13 +44,11 @@ class ClientInfo:
     chan_info: bytes | None = None
 
 
-@dataclass(slots=True, eq=True)
-class Publication:
+class Publication(Struct):
     """One datum on a topic.
 
     `raw` is the payload's JSON text exactly as it was published, free of raw newlines; `offset` is 0 and `epoch` empty
-    where the topic keeps no history. Treat instances as immutable (not frozen: creation is on the hot path, and a
-    frozen dataclass costs three times as much to make); `replace` gives a changed copy.
+    where the topic keeps no history. Treat instances as immutable; `replace` gives a changed copy.
     """
 
     topic: str
@@ -86,7 +87,7 @@ class Publication:
         """A copy with other fields; `data=` may be given in place of `raw=` and is encoded."""
         if "data" in changes:
             changes["raw"] = msgspec.json.encode(changes.pop("data"))
-        return replace(self, **changes)
+        return structs.replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from hub import metrics, recovery
-from hub.broker.base import INTERNAL_PREFIX, Outgoing
+from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
 from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
 from hub.handlers import Call, HandlerTable, TopicRule
@@ -138,8 +138,25 @@ class Router:
         metrics.PUBLICATIONS.inc()
         return Published(publication, result.position, result.suppressed)
 
-    def publish_now(self, topic: str, rule: TopicRule, raw: bytes, info: ClientInfo) -> bool:
-        """As `publish`, for a topic whose rule is known, where nothing is to be waited for; False when there is.
+    @property
+    def prompt(self) -> bool:
+        """Whether `publish_now` may do: the broker is one that answers at once."""
+        return self.bridge.prompt
+
+    def publish_now(
+        self,
+        topic: str,
+        rule: TopicRule,
+        raw: bytes,
+        *,
+        info: ClientInfo | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+        skip_history: bool = False,
+    ) -> PublishResult | None:
+        """As `publish`, for a topic whose rule is known, where nothing is to be waited for; None when there is.
 
         Then nothing was done, and `publish` has to be awaited: there are handlers to be asked, or a broker elsewhere,
         or the payload will not do. Raises BrokerError.
@@ -147,14 +164,20 @@ class Router:
         options = rule.options
         plain = not rule.publish and options.schema is None
         if not plain or len(raw) > options.max_bytes or too_deep(raw):
-            return False
+            return None
         started = monotonic()
-        outgoing = Outgoing(Publication(topic, raw, 0, "", info), options.history)
-        if self.sender.send_now(outgoing, options.publish_wait) is None:
-            return False
-        metrics.PUBLISH_SECONDS.observe(monotonic() - started)
-        metrics.PUBLICATIONS.inc()
-        return True
+        outgoing = Outgoing(
+            Publication(topic, raw, 0, "", info, tags),
+            None if skip_history else options.history,
+            idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+        result = self.sender.send_now(outgoing, options.publish_wait)
+        if result is not None:
+            metrics.PUBLISH_SECONDS.observe(monotonic() - started)
+            metrics.PUBLICATIONS.inc()
+        return result
 
     def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
         if len(raw) > options.max_bytes:

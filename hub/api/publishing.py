@@ -5,14 +5,14 @@ A broadcast is so many publishes: a key that may publish on a topic may broadcas
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from hub.api.desk import Desk, demand, in_slices, told
+from hub.api.desk import Desk, demand, in_slices
 from hub.auth.api_keys import ApiKey
-from hub.errors import BAD_REQUEST, HubError, ReplyError
+from hub.errors import BAD_REQUEST, ReplyError
+from hub.model import Position
 from hub.protocol import server_api as wire
 from hub.protocol.json_codec import compact, payload
 
@@ -24,20 +24,28 @@ async def publish(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.Publis
     return await _publish(desk, topic, _payload(request), request)
 
 
+def publish_now(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.PublishResult | None:
+    """As `publish`, where nothing has to be waited for; None, and nothing done, elsewhere."""
+    topic = request.channel or ""
+    demand(key, topic, "publish")
+    return _publish_now(desk, topic, _payload(request), request)
+
+
 async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[str, list[dict[str, Any]]]:
     """Publishes the same on several topics; each has an answer of its own."""
     if not request.channels:
         raise ReplyError(BAD_REQUEST, "bad request: channels is missing or empty")
     raw = _payload(request)
 
-    async def one(topic: str) -> dict[str, Any]:
-        try:
-            demand(key, topic, "broadcast", "publish")
-            return {"result": await _publish(desk, topic, raw, request)}
-        except HubError as error:
-            return {"error": told(error)}
+    def now(topic: str) -> dict[str, Any] | None:
+        demand(key, topic, "broadcast", "publish")
+        result = _publish_now(desk, topic, raw, request)
+        return None if result is None else {"result": result}
 
-    return {"responses": await in_slices([partial(one, topic) for topic in request.channels])}
+    async def later(topic: str) -> dict[str, Any]:
+        return {"result": await _publish(desk, topic, raw, request)}
+
+    return {"responses": await in_slices(request.channels, now, later)}
 
 
 def _payload(request: wire.Payload) -> bytes:
@@ -67,5 +75,25 @@ async def _publish(desk: Desk, topic: str, raw: bytes, request: wire.Payload) ->
         version_epoch=request.version_epoch or "",
         skip_history=bool(request.skip_history),
     )
-    at = result.position
+    return _placed(result.position)
+
+
+def _publish_now(desk: Desk, topic: str, raw: bytes, request: wire.Payload) -> wire.PublishResult | None:
+    router = desk.node.router
+    if not router.prompt:
+        return None
+    result = router.publish_now(
+        topic,
+        desk.node.rule(topic)[0],
+        raw,
+        tags=request.tags,
+        idempotency_key=request.idempotency_key or "",
+        version=request.version or 0,
+        version_epoch=request.version_epoch or "",
+        skip_history=bool(request.skip_history),
+    )
+    return None if result is None else _placed(result.position)
+
+
+def _placed(at: Position | None) -> wire.PublishResult:
     return wire.PublishResult() if at is None else wire.PublishResult(at.offset, at.epoch)

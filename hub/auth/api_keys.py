@@ -45,7 +45,10 @@ class ApiKey:
 
     def may(self, method: str, topic: str | None = None) -> bool:
         """Whether the key may call a method of the API, on a topic where the method has one."""
-        return any(scope.admits(method, topic) for scope in self.scopes)
+        for scope in self.scopes:  # noqa: SIM110 - `any` costs more than most keys' only scope
+            if scope.admits(method, topic):
+                return True
+        return False
 
 
 class ApiKeys:

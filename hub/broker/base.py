@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from broadcaster import BroadcastBackend
+from msgspec import Struct
 
 from hub.errors import BrokerError
 from hub.model import HistoryOptions, HistoryPage, HistoryQuery, Position, Publication
@@ -32,8 +33,7 @@ INTERNAL_PREFIX = "\x1f"
 """Begins the names of the hub's own channels (probes, control between nodes); no topic may hold this character."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublishResult:
+class PublishResult(Struct, frozen=True):
     """What became of a publish.
 
     `position` is None on topics without history. `suppressed` is true when it was not sent, because its idempotency
@@ -44,8 +44,7 @@ class PublishResult:
     suppressed: bool = False
 
 
-@dataclass(slots=True)
-class Outgoing:
+class Outgoing(Struct):
     """A publication on its way to the broker, with how to keep it; the broker writes `result`.
 
     It carries its own result because `Broadcast.publish` returns nothing. `idempotency_key` is remembered per topic

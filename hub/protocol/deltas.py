@@ -7,7 +7,6 @@ all who are told it, those included who come back later and recover it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import msgspec
@@ -26,11 +25,10 @@ MAX_KEPT: Final = 8_388_608
 
 _OVERHEAD: Final = 256
 _encode = msgspec.json.Encoder().encode
-_FIELDS: Final = tuple(field.name for field in fields(Publication) if field.name != "raw")
+_FIELDS: Final = tuple(name for name in Publication.__struct_fields__ if name != "raw")
 _Key = tuple[str, str, int, int, int]
 
 
-@dataclass(slots=True)
 class Difference(Publication):
     """A publication whose `raw` is a delta against the publication told before it, as a JSON string."""
 

@@ -355,7 +355,8 @@ class Session(ABC):
         if rule is None:
             return False
         held = self.subscriptions.get(topic)
-        return self.node.router.publish_now(topic, rule, raw, held.info if held is not None else self.info())
+        info = held.info if held is not None else self.info()
+        return self.node.router.publish_now(topic, rule, raw, info=info) is not None
 
     def _grant(self, topic: str) -> TopicRule | None:
         """The rule of a topic on which the client may publish, None on others.
