@@ -1,11 +1,11 @@
 """What publishing over HTTP costs a server: single requests, and batches of 100, beside Centrifugo.
 
-    python benchmarks/http_publish.py [--centrifugo PATH] [--rounds 3] [--seconds 3] [--rate 2000]
+    python benchmarks/http_publish.py [--centrifugo PATH] [--rounds 3] [--seconds 3] [--rate 2000] [--history]
 
 Every round starts each server afresh. Some connections that stay open send `POST /api/publish` (or `/api/batch`) at a
-rate, each waiting for its answers; one client is subscribed to the topic, and what it gets is counted. The hub keeps a
-history of 100 publications with positions, Centrifugo keeps nothing and has one thread (`GOMAXPROCS=1`). CPU is user
-and system time of the server, divided by publications.
+rate, each waiting for its answers; one client is subscribed to the topic, and what it gets is counted. With `--history`
+both keep 100 publications with positions, else neither keeps any. Centrifugo has one thread (`GOMAXPROCS=1`). CPU is
+user and system time of the server, divided by publications.
 """
 
 from __future__ import annotations
@@ -32,55 +32,44 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.large_topic import cpu_seconds, expect, opened, text_frame
 
 KEY: Final = "a-key-for-benchmarks-0123456789abcdef"
-HUB: Final = f"""
-version: 1
-database: {{url: "sqlite://"}}
-auth: {{anonymous: true, api_keys: {{bench: {{key: "{KEY}"}}}}}}
-topics:
-  "{{topic:rest}}":
-    allow: {{subscribe: anyone, publish: anyone}}
-    history: {{size: 100, ttl: 5m}}
-"""
-CENTRIFUGO: Final = json.dumps(
-    {
-        "client": {"allow_anonymous_connect_without_token": True, "allowed_origins": ["*"]},
-        "channel": {
-            "without_namespace": {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
-        },
-        "http_api": {"key": KEY},
-        "usage_stats": {"disabled": True},
-        "log": {"level": "error"},
-    }
-)
+QUEUE: Final = 67_108_864
+"""Bytes that may wait for the subscriber: what is measured is not how fast it reads."""
+TOPIC: Final = {"allow": {"subscribe": "anyone", "publish": "anyone"}}
+HISTORY: Final = {"size": 100, "ttl": "5m"}
+HUB: Final = {
+    "version": 1,
+    "database": {"url": "sqlite://"},
+    "auth": {"anonymous": True, "api_keys": {"bench": {"key": KEY}}},
+    "client": {"queue_bytes": QUEUE},
+}
+CHANNEL: Final = {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
+KEPT: Final = {"history_size": 100, "history_ttl": "5m", "force_recovery": True}
+CENTRIFUGO: Final = {
+    "client": {"allow_anonymous_connect_without_token": True, "allowed_origins": ["*"], "queue_max_size": QUEUE},
+    "http_api": {"key": KEY},
+    "usage_stats": {"disabled": True},
+    "log": {"level": "error"},
+}
 MARK: Final = b"benchmark!"
 BATCH: Final = 100
 START_SECONDS: Final = 15
 
 
 @contextmanager
-def server(name: str, centrifugo: str) -> Iterator[tuple[int, int]]:
+def server(name: str, centrifugo: str, *, history: bool) -> Iterator[tuple[int, int]]:
     """Runs `hub` or `centrifugo`; gives its port and its process id."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
+        config = Path(folder) / "config.json"  # JSON is YAML too
         if name == "hub":
-            config = Path(folder) / "hub.yaml"
-            config.write_text(HUB)
-            command = [
-                sys.executable,
-                "-m",
-                "hub",
-                "serve",
-                "--migrate",
-                "-c",
-                str(config),
-                "--port",
-                str(port),
-            ]
+            topic = TOPIC | ({"history": HISTORY} if history else {})
+            config.write_text(json.dumps(HUB | {"topics": {"{topic:rest}": topic}}))
+            command = [sys.executable, "-m", "hub", "serve", "--migrate", "-c", str(config), "--port", str(port)]
         else:
-            config = Path(folder) / "config.json"
-            config.write_text(CENTRIFUGO)
+            channel = {"without_namespace": CHANNEL | (KEPT if history else {})}
+            config.write_text(json.dumps(CENTRIFUGO | {"channel": channel}))
             command = [centrifugo, "--config", str(config), "--http_server.address", "127.0.0.1"]
             command += ["--http_server.port", str(port)]
         log = (Path(folder) / "log").open("w+")
@@ -102,6 +91,7 @@ class Subscriber:
 
     def __init__(self, port: int) -> None:
         self.got = 0
+        self.last = b""
         self._socket = opened(port, "/connection/websocket")
         for frame in ({"id": 1, "connect": {}}, {"id": 2, "subscribe": {"channel": "bench"}}):
             self._socket.sendall(text_frame(json.dumps(frame).encode()))
@@ -112,6 +102,7 @@ class Subscriber:
     def _read(self) -> None:
         rest = b""
         while data := self._socket.recv(1 << 18):
+            self.last = data[-200:]
             rest += data
             self.got += rest.count(MARK)
             rest = rest[-(len(MARK) - 1) :]
@@ -121,7 +112,7 @@ class Subscriber:
         deadline = time.monotonic() + 5
         while self.got < wanted and time.monotonic() < deadline:
             time.sleep(0.01)
-        expect(self.got == wanted, f"{self.got} of {wanted} publications came")
+        expect(self.got == wanted, f"{self.got} of {wanted} publications came; last: {self.last!r}")
 
 
 def request(batch: int, size: int) -> bytes:
@@ -175,7 +166,7 @@ def measured(name: str, batch: int, given: argparse.Namespace) -> tuple[float, f
     """CPU in microseconds per publication, and publications per second."""
     sent = request(batch, given.bytes)
     rate = given.rate / batch * given.batch_factor if batch else given.rate
-    with server(name, given.centrifugo) as (port, pid):
+    with server(name, given.centrifugo, history=given.history) as (port, pid):
         subscriber = Subscriber(port)
         warm = asyncio.run(load(port, sent, 0.5, rate, given.connections)) * max(batch, 1)
         subscriber.wait(warm)
@@ -205,6 +196,7 @@ def main() -> None:
         "--rate", type=float, default=2_000, help="requests a second; 0: as fast as answers come"
     )
     parser.add_argument("--batch-factor", type=float, default=10, help="how many times more in batches")
+    parser.add_argument("--history", action="store_true", help="both servers keep 100 publications")
     parser.add_argument("--bytes", type=int, default=128, help="of the payload")
     given = parser.parse_args()
     names = ["hub", "centrifugo"] if given.centrifugo else ["hub"]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -23,6 +23,7 @@ from hub.errors import (
     TopicError,
     broker_refusal,
 )
+from hub.handlers import TopicRule
 from hub.model import TopicOptions
 from hub.node import Node
 
@@ -34,6 +35,7 @@ Now = Callable[[T], Told | None]
 Later = Callable[[T], Awaitable[Told]]
 
 _log = logging.getLogger("hub.api")
+MAX_REMEMBERED: Final = 16_384
 AT_ONCE: Final = 64
 """Publishes of one request that are under way at the same time, and that are done before others have their turn."""
 
@@ -47,6 +49,14 @@ class Desk:
         self.name = f"{socket.gethostname()}_{os.getpid()}"
         self.process = psutil.Process()
         self.process.cpu_percent()
+        self.publishable: dict[tuple[str, str], TopicRule] = {}
+        """What is known of topics on which a key may publish, by the key's name and the topic."""
+
+    def remember(self, key: ApiKey, topic: str, rule: TopicRule) -> None:
+        """Notes that a key may publish on a topic: neither keys nor rules change while the node runs."""
+        if len(self.publishable) >= MAX_REMEMBERED:
+            self.publishable.clear()
+        self.publishable[key.name, topic] = rule
 
     def options(self, topic: str) -> TopicOptions:
         """The topic's options; raises TopicError, or ReplyError 102."""
@@ -83,17 +93,18 @@ def _as_reply(error: HubError) -> ReplyError:
     return ReplyError(INTERNAL)
 
 
-async def in_order(items: Iterable[T], now: Now[T], later: Later[T]) -> list[Told]:
+async def in_order(items: Sequence[T], now: Now[T], later: Later[T]) -> list[Told]:
     """What becomes of each, one after another: by `now`, or by `later` where that is None.
 
     A HubError that either raises is told in its place.
     """
     done: list[Told] = []
-    for at, item in enumerate(items, 1):
-        found = _tried(now, item)
-        done.append(await _awaited(later, item) if found is None else found)
-        if at % AT_ONCE == 0:
+    for start in range(0, len(items), AT_ONCE):
+        if start:
             await asyncio.sleep(0)  # others have their turn
+        for item in items[start : start + AT_ONCE]:
+            found = _tried(now, item)
+            done.append(await _awaited(later, item) if found is None else found)
     return done
 
 
@@ -101,12 +112,13 @@ async def in_slices(items: Sequence[T], now: Now[T], later: Later[T]) -> list[To
     """The same for some at once, in no order; the answers stand in that of the items."""
     done: list[Told] = []
     for start in range(0, len(items), AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
         some = items[start : start + AT_ONCE]
         found = [_tried(now, item) for item in some]
         waiting = [_awaited(later, item) for item, each in zip(some, found, strict=True) if each is None]
         answers = iter(await asyncio.gather(*waiting))
         done += [next(answers) if each is None else each for each in found]
-        await asyncio.sleep(0)
     return done
 
 

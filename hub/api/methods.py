@@ -29,12 +29,17 @@ async def batch(desk: Desk, key: ApiKey, request: wire.Batch) -> dict[str, list[
     if request.commands is None:
         raise ReplyError(BAD_REQUEST, "bad request: commands is missing")
     done = in_slices if request.parallel else in_order
-    return {"replies": await done(request.commands, partial(_now, desk, key), partial(_later, desk, key))}
+    now = partial(_now, desk, key) if desk.node.router.prompt else _never
+    return {"replies": await done(request.commands, now, partial(_later, desk, key))}
+
+
+def _never(_: Command) -> None:
+    """Nothing is done at once where the broker has to be waited for."""
 
 
 def _now(desk: Desk, key: ApiKey, command: Command) -> Told | None:
     name, body, method = _named(command)
-    if method.now is None or not desk.node.router.prompt:
+    if method.now is None:
         return None
     result = method.now(desk, key, _decoded(method, body))
     return None if result is None else {name: result}

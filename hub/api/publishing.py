@@ -5,13 +5,12 @@ A broadcast is so many publishes: a key that may publish on a topic may broadcas
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from hub.api.desk import Desk, demand, in_slices
+from hub.api.desk import Desk, Told, demand, in_slices
 from hub.auth.api_keys import ApiKey
 from hub.errors import BAD_REQUEST, ReplyError
+from hub.handlers import TopicRule
 from hub.model import Position
 from hub.protocol import server_api as wire
 from hub.protocol.json_codec import compact, payload
@@ -27,22 +26,30 @@ async def publish(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.Publis
 def publish_now(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.PublishResult | None:
     """As `publish`, where nothing has to be waited for; None, and nothing done, elsewhere."""
     topic = request.channel or ""
-    demand(key, topic, "publish")
-    return _publish_now(desk, topic, _payload(request), request)
+    rule = desk.publishable.get((key.name, topic))
+    if rule is None:
+        demand(key, topic, "publish")
+    raw = _payload(request)
+    if rule is None:
+        rule = desk.node.rule(topic)[0]
+        desk.remember(key, topic, rule)
+    return _publish_now(desk, rule, topic, raw, request)
 
 
-async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[str, list[dict[str, Any]]]:
+async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[str, list[Told]]:
     """Publishes the same on several topics; each has an answer of its own."""
     if not request.channels:
         raise ReplyError(BAD_REQUEST, "bad request: channels is missing or empty")
     raw = _payload(request)
 
-    def now(topic: str) -> dict[str, Any] | None:
+    def now(topic: str) -> Told | None:
+        if not desk.node.router.prompt:
+            return None
         demand(key, topic, "broadcast", "publish")
-        result = _publish_now(desk, topic, raw, request)
+        result = _publish_now(desk, desk.node.rule(topic)[0], topic, raw, request)
         return None if result is None else {"result": result}
 
-    async def later(topic: str) -> dict[str, Any]:
+    async def later(topic: str) -> Told:
         return {"result": await _publish(desk, topic, raw, request)}
 
     return {"responses": await in_slices(request.channels, now, later)}
@@ -78,13 +85,12 @@ async def _publish(desk: Desk, topic: str, raw: bytes, request: wire.Payload) ->
     return _placed(result.position)
 
 
-def _publish_now(desk: Desk, topic: str, raw: bytes, request: wire.Payload) -> wire.PublishResult | None:
-    router = desk.node.router
-    if not router.prompt:
-        return None
-    result = router.publish_now(
+def _publish_now(
+    desk: Desk, rule: TopicRule, topic: str, raw: bytes, request: wire.Payload
+) -> wire.PublishResult | None:
+    result = desk.node.router.publish_now(
         topic,
-        desk.node.rule(topic)[0],
+        rule,
         raw,
         tags=request.tags,
         idempotency_key=request.idempotency_key or "",

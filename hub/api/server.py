@@ -25,7 +25,7 @@ from hub.api.methods import METHODS, Method
 from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
 from hub.errors import OUTCOME_UNKNOWN, HubError
 from hub.node import Node
-from hub.protocol.answers import Answer, RawHeaders, by_name
+from hub.protocol.answers import Answer, Headers, RawHeaders
 from hub.protocol.json_codec import encode
 
 _log = logging.getLogger("hub.api")
@@ -75,7 +75,7 @@ class ApiMethod:
 
     def answer_now(self, headers: RawHeaders, query: bytes, body: bytes) -> Answer | None:
         """The answer to a request that came whole; None where it has to be awaited: then nothing was done."""
-        if self._method.now is None or not self._desk.node.router.prompt or len(body) > self._body_bytes:
+        if len(body) > self._body_bytes or not self._desk.node.router.prompt:
             return None
         asker = self._asker(headers, query)
         if asker is None:
@@ -96,10 +96,10 @@ class ApiMethod:
         return self._called_now(asker, request) or await self._called(asker, request)
 
     def _asker(self, headers: RawHeaders, query: bytes) -> _Asker | None:
-        named = by_name(headers)
+        found = Headers(headers)
         parameters: Mapping[str, str] = QueryParams(query) if query else {}
-        key = self._keys.find(presented_key(named, parameters))
-        return None if key is None else _Asker(key, named.get("x-centrifugo-error-mode") == "transport")
+        key = self._keys.find(presented_key(found, parameters))
+        return None if key is None else _Asker(key, found.get("x-centrifugo-error-mode", "") == "transport")
 
     def _decoded(self, body: bytes) -> Any:
         """The request, or the answer to what is none."""
@@ -112,7 +112,7 @@ class ApiMethod:
             return _text(400, f"Bad Request: {error}")
 
     def _called_now(self, asker: _Asker, request: Any) -> Answer | None:
-        if self._method.now is None:
+        if self._method.now is None or not self._desk.node.router.prompt:
             return None
         try:
             result = self._method.now(self._desk, asker.key, request)

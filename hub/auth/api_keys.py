@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from hub.auth import capabilities
 from hub.errors import UnusableKey
@@ -79,7 +80,14 @@ class ApiKeys:
         return found
 
 
-def presented_key(headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:
+class Named(Protocol):
+    """Headers, to be looked up by name."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """The value of one, `default` without it."""
+
+
+def presented_key(headers: Named, query: Mapping[str, str]) -> str | None:
     """The key in `X-API-Key`, else in `Authorization: apikey <key>`, else in `?api_key=`; None when there is none.
 
     `headers` are looked up by lower-case names, as Starlette's are.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Protocol
+
+from msgspec import Struct
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 """Names in lower case, and values, as they came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole response, not to be stored by anybody; `kind` is the media type, "" without a body."""
 
     status: int
@@ -47,6 +47,21 @@ class Prompt(Protocol):
         """The answer to a request that came whole; None where it has to be awaited: then nothing was done."""
 
 
-def by_name(headers: RawHeaders) -> Mapping[str, str]:
-    """Headers to be looked up by lower-case names; of several with one name the first counts."""
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(headers)}
+class Headers:
+    """Headers to be looked up by lower-case names; of several with one name the first counts.
+
+    For the few look-ups that a request needs this costs less than a mapping of all.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self._raw = raw
+
+    def get(self, name: str, default: str, /) -> str:
+        """The value of a header, `default` without one."""
+        wanted = name.encode()
+        for each, value in self._raw:
+            if each == wanted:
+                return value.decode("latin-1")
+        return default

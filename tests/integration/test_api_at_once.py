@@ -1,4 +1,4 @@
-"""Publishing over HTTP is answered without a task where it can be, and by ASGI elsewhere: nobody can tell by the answer."""
+"""Publishing over HTTP is answered at once where it can be, and by ASGI elsewhere: nobody can tell by the answer."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import base64
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from hub.testing import LiveHub
+from hub import metrics
+from hub.testing import InProcessHub, LiveHub
+from hub.transports.http_protocol import AT_ONCE
 
 ANYONE: Final = {"subscribe": "anyone", "publish": "anyone"}
 KEPT: Final = {"size": 100, "ttl": "1h"}
@@ -163,7 +169,7 @@ def answers(hub: LiveHub, sent: bytes) -> bytes:
     return _CHANGING.sub(b'"epoch":"..."', found)
 
 
-@pytest.fixture(scope="module", params=["memory"])
+@pytest.fixture(scope="module")
 def both() -> Iterator[tuple[LiveHub, LiveHub]]:
     with LiveHub(CONFIG) as own, LiveHub(CONFIG, detached=False) as plain:
         yield own, plain
@@ -174,3 +180,63 @@ def test_answers_are_the_same_to_the_byte(both: tuple[LiveHub, LiveHub], name: s
     own, plain = (answers(hub, REQUESTS[name]) for hub in both)
     assert own == plain
     assert own.startswith(b"HTTP/1.1 ")
+
+
+def test_a_publish_that_comes_in_pieces_is_answered_too(both: tuple[LiveHub, LiveHub]) -> None:
+    whole = REQUESTS["without history"].replace(b"{key}", both[0].api_key.encode())
+    expected = answers(both[0], whole)
+    for at in (30, whole.index(b"\r\n\r\n") + 4, len(whole) - 1):
+        with socket.create_connection(("127.0.0.1", both[0].port), timeout=5) as line:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in (whole[:at], whole[at:]):
+                line.sendall(piece)
+                time.sleep(0.02)
+            assert line.recv(1 << 16) + b"(stays open)" == expected
+
+
+def test_answers_keep_their_order_when_very_many_requests_come_at_once(both: tuple[LiveHub, LiveHub]) -> None:
+    count = 3 * AT_ONCE
+    kinds = [{"channel": f"{'guarded' if n % 50 == 7 else 'news'}:many", "data": n} for n in range(count)]
+    sent = b"".join(post(kind) for kind in kinds).replace(b"{key}", both[0].api_key.encode())
+    with socket.create_connection(("127.0.0.1", both[0].port), timeout=10) as line:
+        line.sendall(sent)
+        found = b""
+        while found.count(b'{"result"') < count:
+            found += line.recv(1 << 16)
+    offsets = [int(each) for each in re.findall(rb'"offset":(\d+)', found)]
+    assert offsets == list(range(1, len(offsets) + 1))
+    assert len(offsets) == sum(kind["channel"] == "news:many" for kind in kinds)
+    for place, answer in enumerate(found.split(b"HTTP/1.1 200 OK")[1:]):
+        assert (b"offset" in answer) == (kinds[place]["channel"] == "news:many")
+
+
+def test_requests_are_counted_by_their_status_however_they_are_answered(
+    both: tuple[LiveHub, LiveHub],
+) -> None:
+    for hub in both:
+        for name, status in (("good", "2xx"), ("wrong key", "4xx"), ("taken by a handler", "2xx")):
+            before = counted(status)
+            answers(hub, REQUESTS[name])
+            assert counted(status) == before + 1
+
+
+def counted(status: str) -> float:
+    return metrics.total(metrics.REQUESTS.labels(status))
+
+
+async def test_a_fault_of_the_hub_is_a_500_and_nothing_more_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with InProcessHub(CONFIG) as hub:
+        hub.hub.router.publish_now = hub.hub.router.publish = lambda *_, **__: 1 // 0  # type: ignore[method-assign]
+        response = await hub.http.post("/api/publish", json=GOOD, headers=hub.api_key)
+    assert (response.status_code, response.text) == (500, "Internal Server Error")
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_hub_mounted_in_another_application_answers_too() -> None:
+    async with InProcessHub(CONFIG) as hub:
+        outer = Starlette(routes=[Mount("/hub", hub.app)])
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(outer), base_url="http://hub.test"
+        ) as client:
+            response = await client.post("/hub/api/publish", json=GOOD, headers=hub.api_key)
+    assert response.json()["result"]["offset"] == 1
