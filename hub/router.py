@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from hub import metrics, recovery
 from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
@@ -20,7 +20,15 @@ from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
 from hub.handlers import Call, HandlerTable, TopicRule
 from hub.live import LiveTopic, Subscription
-from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
+from hub.model import (
+    ClientInfo,
+    HistoryPage,
+    HistoryQuery,
+    Identity,
+    Position,
+    Publication,
+    TopicOptions,
+)
 from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
 from hub.positions import COMPARE_SECONDS, Comparison
@@ -50,6 +58,18 @@ class Published:
     publication: Publication
     position: Position | None
     suppressed: bool
+
+
+class Publisher(Protocol):
+    """Who publishes, as handlers are told; it is asked only where there are any."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who it acts as."""
+
+    @property
+    def client(self) -> str:
+        """The session, "" where it is none."""
 
 
 class Router:
@@ -102,7 +122,7 @@ class Router:
         topic: str,
         raw: bytes,
         *,
-        by: Call | None = None,
+        by: Publisher | None = None,
         info: ClientInfo | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
@@ -124,7 +144,8 @@ class Router:
         publication = Publication(topic, raw, info=info, tags=tags, key=idempotency_key)
         self._check_payload(rule.options, raw)
         if rule.publish and not trusted:
-            publication = await self._handled(rule, params, by or Call(), publication)
+            call = Call(topic, params, by.identity, by.client) if by else Call(topic, params)
+            publication = await self._handled(rule, call, publication)
         outgoing = Outgoing(
             publication,
             None if skip_history else rule.options.history,
@@ -193,10 +214,7 @@ class Router:
         if schema is not None:
             schema.check(raw)
 
-    async def _handled(
-        self, rule: TopicRule, params: Mapping[str, str], by: Call, publication: Publication
-    ) -> Publication:
-        call = Call(publication.topic, params, by.identity, by.client)
+    async def _handled(self, rule: TopicRule, call: Call, publication: Publication) -> Publication:
         for handler in rule.publish:
             changed = await self.table.run(handler, call, publication)
             if isinstance(changed, Publication):

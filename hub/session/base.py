@@ -344,7 +344,8 @@ class Session(ABC):
         if self._grant(topic) is None:
             self.node.demand(self.identity, "publish", topic)
         held = self.subscriptions.get(topic)
-        await self.node.router.publish(topic, raw, by=self.call(), info=held.info if held else self.info())
+        info = held.info if held is not None else self.info()
+        await self.node.router.publish(topic, raw, by=self, info=info)
 
     def publish_now(self, topic: str, raw: bytes) -> bool:
         """Publishes as the client, where nothing has to be waited for. Raises BrokerError.

@@ -224,9 +224,11 @@ def counted(status: str) -> float:
     return metrics.total(metrics.REQUESTS.labels(status))
 
 
-async def test_a_fault_of_the_hub_is_a_500_and_nothing_more_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_the_hub_is_a_500_and_nothing_more_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with InProcessHub(CONFIG) as hub:
-        hub.hub.router.publish_now = hub.hub.router.publish = lambda *_, **__: 1 // 0  # type: ignore[method-assign]
+        monkeypatch.setattr(hub.hub.router, "publish_now", lambda *_, **__: 1 // 0)
         response = await hub.http.post("/api/publish", json=GOOD, headers=hub.api_key)
     assert (response.status_code, response.text) == (500, "Internal Server Error")
     assert "ZeroDivisionError" in caplog.text
