@@ -1,4 +1,4 @@
-"""The tables: medians over the rounds, with ratios to Centrifugo and to the article's app."""
+"""The tables: medians over the rounds, with ratios to peers of the same run."""
 
 from __future__ import annotations
 
@@ -7,23 +7,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.contenders import ALL as CONTENDERS
-from benchmarks.scenarios import Scenario
+from benchmarks.contenders import Contender
+from benchmarks.scenarios import DEFLATE, Kind, Scenario
 
 Found = Mapping[str, Any]
 """What the load generator printed of one measurement."""
+Results = Mapping[str, Sequence[Found]]
+"""Contender -> what each round found."""
 
-REFERENCES: Final = ("centrifugo", "article")
-BEGIN: Final = "<!-- benchmarks: begin -->"
-END: Final = "<!-- benchmarks: end -->"
+PEERS: Final = ("floor", "centrifugo", "article")
+"""Whom ratios are shown to, unless others are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its heading, and what a row shows of its rounds."""
+    """One column: its heading, and what it shows of a contender."""
 
     heading: str
-    cell: Callable[[Sequence[Found]], str]
+    cell: Callable[[str, Results], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The table of one kind of load: the figure that counts, with its digits, and the columns behind it."""
+
+    key: str
+    heading: str
+    digits: int
+    columns: tuple[Column, ...]
+    compared: bool = True
+    """Whether the figure is shown as a ratio to the peers."""
 
 
 def median(rounds: Sequence[Found], key: str) -> float | None:
@@ -50,104 +63,171 @@ def ratio(rounds: Sequence[Found], reference: Sequence[Found], key: str) -> floa
     return ours / theirs if ours is not None and theirs else None
 
 
-def _spread(key: str, digits: int = 1) -> Callable[[Sequence[Found]], str]:
+def _spread(heading: str, key: str, digits: int = 1) -> Column:
     """The median and, when there are several rounds, the lowest and the highest."""
 
-    def cell(rounds: Sequence[Found]) -> str:
-        values = [float(found[key]) for found in rounds if found.get(key) is not None]
-        shown = number(median(rounds, key), digits)
+    def cell(name: str, results: Results) -> str:
+        values = [float(found[key]) for found in results[name] if found.get(key) is not None]
+        shown = number(median(results[name], key), digits)
         if len(values) < 2:
             return shown
         return f"{shown} ({number(min(values), digits)} to {number(max(values), digits)})"
 
-    return cell
+    return Column(heading, cell)
 
 
-def _plain(key: str, digits: int = 1) -> Callable[[Sequence[Found]], str]:
-    return lambda rounds: number(median(rounds, key), digits)
+def _median(heading: str, key: str, digits: int = 1) -> Column:
+    return Column(heading, lambda name, results: number(median(results[name], key), digits))
 
 
-def _sum(*keys: str) -> Callable[[Sequence[Found]], str]:
-    return lambda rounds: number(total(rounds, *keys), 0)
+def _sum(heading: str, *keys: str) -> Column:
+    return Column(heading, lambda name, results: number(total(results[name], *keys), 0))
 
 
-_WRONG: Final = Column("gone wrong", _sum("stray", "corrupt", "dropped", "unreached", "publish_failed"))
-_COLUMNS: Final[dict[str, tuple[tuple[str, int], tuple[Column, ...]]]] = {
-    "fanout": (
-        ("cpu_us_per_delivery", 1),
+def _to(peer: str, key: str) -> Column:
+    return Column(f"to {peer}", lambda name, results: number(ratio(results[name], results[peer], key), 2))
+
+
+def _to_plain(heading: str, key: str) -> Column:
+    """Beside the same contender without compression."""
+    return Column(
+        heading,
+        lambda name, results: number(
+            ratio(results[name], results.get(name.removesuffix(DEFLATE), ()), key), 2
+        ),
+    )
+
+
+def _negotiated(name: str, results: Results) -> str:
+    """Whether the server agreed to compress, where the client offered it."""
+    if not name.endswith(DEFLATE):
+        return "not offered"
+    agreed, asked = total(results[name], "deflate_negotiated"), total(results[name], "connected")
+    if not agreed:
+        return "**no: the server did not negotiate it**"
+    return "yes" if agreed == asked else f"{agreed:,} of {asked:,}"
+
+
+def _errors(name: str, results: Results) -> str:
+    return number(sum(sum((found.get("errors") or {}).values()) for found in results[name]), 0)
+
+
+_WRONG: Final = _sum("gone wrong", "stray", "corrupt", "dropped", "unreached", "publish_failed")
+_LATENCY: Final = (_median("p50 ms", "p50_ms"), _median("p90 ms", "p90_ms"), _median("p99 ms", "p99_ms"))
+_COUNTS: Final = (
+    _sum("lost", "lost"),
+    _sum("doubled", "duplicates"),
+    _sum("out of order", "disorder"),
+    _WRONG,
+)
+_CPU: Final = _median("CPU µs/delivery", "cpu_us_per_delivery")
+_PUBLISHED: Final = (
+    _median("requests/s", "requests_per_s", 0),
+    _median("answer p50 ms", "http_p50_ms", 2),
+    _median("answer p99 ms", "http_p99_ms", 2),
+    _median("delivery p50 ms", "p50_ms", 2),
+    _median("delivery p99 ms", "p99_ms", 2),
+    *_COUNTS,
+)
+LAYOUTS: Final[Mapping[Kind, Layout]] = {
+    "fanout": Layout("cpu_us_per_delivery", "CPU µs/delivery", 1, (*_LATENCY, *_COUNTS)),
+    "saturation": Layout(
+        "deliveries_per_s",
+        "deliveries/s",
+        0,
         (
-            Column("p50 ms", _plain("p50_ms")),
-            Column("p99 ms", _plain("p99_ms")),
-            Column("lost", _sum("lost")),
-            Column("doubled or disordered", _sum("duplicates_or_disorder")),
+            _median("CPU µs/delivery", "cpu_us_per_delivery", 2),
+            _median("reads/delivery", "reads_per_delivery", 2),
+            *_LATENCY,
+            *_COUNTS,
+        ),
+    ),
+    "slow": Layout(
+        "cpu_us_per_delivery",
+        "CPU µs/delivery",
+        1,
+        (
+            _median("p99 ms without slow readers", "p99_without_ms"),
+            _median("p99 ms beside them", "p99_ms"),
+            _median("growth", "p99_growth", 2),
+            _median("MiB per slow reader", "mib_per_slow", 2),
+            _median("slow readers let go", "let_go", 0),
+            *_COUNTS,
+        ),
+    ),
+    "deflate": Layout(
+        "bytes_per_delivery",
+        "bytes/delivery",
+        0,
+        (
+            _to_plain("to its own without", "bytes_per_delivery"),
+            _CPU,
+            _to_plain("CPU to its own without", "cpu_us_per_delivery"),
+            _median("KiB/connection", "kib_per_conn"),
+            Column("negotiated", _negotiated),
+            *_COUNTS,
+        ),
+        compared=False,
+    ),
+    "idle": Layout(
+        "kib_per_conn",
+        "KiB/connection",
+        1,
+        (
+            _median("CPU of a core at rest, %", "idle_cpu_percent"),
+            _median("CPU ms to open one", "connect_cpu_ms", 2),
+            _median("connected", "connected", 0),
             _WRONG,
         ),
     ),
-    "idle": (
-        ("kib_per_conn", 1),
+    "handshakes": Layout(
+        "cpu_ms_per_handshake",
+        "CPU ms/handshake",
+        2,
         (
-            Column("CPU of a core at rest, %", _plain("idle_cpu_percent")),
-            Column("connected", _plain("connected", 0)),
-            _WRONG,
+            _median("handshakes/s", "handshakes_per_s", 0),
+            _median("p50 ms", "p50_ms"),
+            _median("p99 ms", "p99_ms"),
+            Column("refused", _errors),
         ),
     ),
-    "handshakes": (
-        ("cpu_ms_per_handshake", 2),
-        (
-            Column("handshakes/s", _plain("handshakes_per_s", 0)),
-            Column("p50 ms", _plain("p50_ms")),
-            Column("p99 ms", _plain("p99_ms")),
-            Column("refused", lambda rounds: number(sum(_errors(found) for found in rounds), 0)),
-        ),
-    ),
-}
-_HEADINGS: Final = {
-    "cpu_us_per_delivery": "CPU µs/delivery",
-    "kib_per_conn": "KiB/connection",
-    "cpu_ms_per_handshake": "CPU ms/handshake",
+    "publish": Layout("cpu_us_per_publish", "CPU µs/publication", 0, _PUBLISHED),
+    "batch": Layout("cpu_us_per_publish", "CPU µs/publication", 0, _PUBLISHED),
 }
 
 
-def _errors(found: Found) -> int:
-    return sum((found.get("errors") or {}).values())
+def table(
+    scenario: Scenario, entrants: Sequence[Contender], results: Results, peers: Sequence[str] = PEERS
+) -> str:
+    """Returns the table of one scenario in Markdown, with a row for each entrant.
 
-
-def table(scenario: Scenario, results: Mapping[str, Sequence[Found]]) -> str:
-    """Returns the table of one scenario in Markdown: `results` has the rounds of each contender by name.
-
-    A contender whose every round failed has a row that says so. Ratios are shown to each reference that was measured.
+    An entrant whose every round failed has a row that says so. Ratios are shown to each peer that was measured.
     """
-    (key, digits), more = _COLUMNS[scenario.kind]
-    references = [name for name in REFERENCES if results.get(name)]
-    columns = [
-        Column(_HEADINGS[key], _spread(key, digits)),
-        *(_ratio_column(name, results[name], key) for name in references),
-        *more,
-    ]
+    layout = LAYOUTS[scenario.kind]
+    among = [name for name in peers if layout.compared and results.get(name)]
+    columns = (
+        _spread(layout.heading, layout.key, layout.digits),
+        *(_to(name, layout.key) for name in among),
+        *layout.columns,
+    )
     lines = [
-        f"**{scenario.title}**",
-        "",
         "| server | " + " | ".join(column.heading for column in columns) + " |",
         "| --- |" + " --- |" * len(columns),
-        *_rows(columns, results),
+        *_rows(columns, entrants, results),
     ]
     return "\n".join(lines)
 
 
-def _ratio_column(name: str, reference: Sequence[Found], key: str) -> Column:
-    return Column(f"to {name}", lambda rounds: number(ratio(rounds, reference, key), 2))
-
-
-def _rows(columns: Sequence[Column], results: Mapping[str, Sequence[Found]]) -> Iterator[str]:
-    for contender in CONTENDERS:
-        if contender.name not in results:
-            continue
-        rounds = results[contender.name]
-        cells = (
-            [column.cell(rounds) for column in columns] if rounds else ["failed", *["-"] * (len(columns) - 1)]
-        )
-        title = contender.title + (", fell behind" if fell_behind(rounds) else "")
+def _rows(columns: Sequence[Column], entrants: Sequence[Contender], results: Results) -> Iterator[str]:
+    for entrant in entrants:
+        rounds = results[entrant.name]
+        cells = [column.cell(entrant.name, results) for column in columns] if rounds else _failed(columns)
+        title = entrant.title + (", fell behind" if fell_behind(rounds) else "")
         yield f"| {title} | " + " | ".join(cells) + " |"
+
+
+def _failed(columns: Sequence[Column]) -> list[str]:
+    return ["failed", *["-"] * (len(columns) - 1)]
 
 
 def fell_behind(rounds: Sequence[Found]) -> bool:
@@ -156,12 +236,3 @@ def fell_behind(rounds: Sequence[Found]) -> bool:
         (found.get("lost") or 0) > 0 and not found.get("gaps") and not found.get("dropped")
         for found in rounds
     )
-
-
-def replaced(page: str, text: str) -> str:
-    """Returns the page with what stands between the two marks replaced; raises ValueError when they are not there."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page does not have the lines {BEGIN} and {END}")
-    return f"{before}{begin}\n\n{text}\n\n{end}{after}"

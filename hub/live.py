@@ -18,7 +18,7 @@ from hub.protocol.deltas import Deltas
 from hub.recovery import Record, Recovered
 from hub.tags import TagFilter
 from hub.views import Views
-from hub.wave import WRITE_BYTES, Part, Wave
+from hub.wave import WRITE_BYTES, Part, Wave, write_each
 
 _log = logging.getLogger("hub.live")
 MAX_WAITING_BYTES: Final = 1_048_576
@@ -209,7 +209,9 @@ class LiveTopic:
 
     def count(self) -> int:
         """How many subscribers there are."""
-        found = sum(map(len, self.groups.values())) + len(self._arrivals)
+        found = len(self._arrivals)
+        for group in self.groups.values():
+            found += len(group)
         if self._views is not None:
             found += self._views.count()
         return found + sum(not each.gone for each in self._joining) if self._joining else found
@@ -228,11 +230,12 @@ class LiveTopic:
             self._hold(publications)
             return True
         for index, publication in enumerate(publications):
-            if publication.offset == 0:
-                self._take_unplaced(publication)
-            elif recovery.follows(publication, self.offset, self.epoch):
-                self.offset = publication.offset
+            offset = publication.offset
+            if offset == self.offset + 1 and publication.epoch == self.epoch:
+                self.offset = offset
                 self._take(publication)
+            elif offset == 0:
+                self._take_unplaced(publication)
             elif not recovery.seen(publication, self.offset, self.epoch):
                 self.held = Record()
                 self._hold(publications[index:])
@@ -351,15 +354,13 @@ class LiveTopic:
         for wire, group in list(self.groups.items()):
             units = _joined(wire, self.name, pending)
             metrics.DELIVERIES.inc(len(pending) * len(group))
-            if drops:
-                for subscription in tuple(group):
-                    if not subscription.gone:
-                        subscription.deliver(units, pending)
+            if not drops:
+                for unit in units:
+                    write_each(tuple(group), unit)
                 continue
-            for unit in units:
-                for subscription in tuple(group):
-                    if not subscription.gone:
-                        subscription.outbox.write(unit)
+            for subscription in tuple(group):
+                if not subscription.gone:
+                    subscription.deliver(units, pending)
 
     def _begin(self) -> Wave[Subscription]:
         """Takes all that is pending. Who comes from now on is none of those to whom it is written."""
@@ -426,8 +427,8 @@ _Late = tuple[int, Wire, bool, TagFilter | None]
 
 def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Unit]:
     if len(publications) == 1:
-        alone = wire.publication(topic, publications[0])
-        return [] if alone is None else [wire.join([alone])]
+        alone = wire.alone(topic, publications[0])
+        return [] if alone is None else [alone]
     units: list[Unit] = []
     pieces: list[bytes] = []
     size = 0

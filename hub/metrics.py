@@ -151,6 +151,18 @@ PUBLISH_FAILURES = Counter(
     registry=REGISTRY,
 )
 BUILD = Gauge("hub_build_info", "Always 1; the version is in the label.", ["version"], registry=REGISTRY)
+WORKERS = Gauge("hub_workers", "Processes that serve, of this `hub serve`.", registry=REGISTRY)
+WORKERS_UNREACHABLE = Gauge(
+    "hub_workers_unreachable",
+    "Workers that did not answer in time; for these the scrape has their last figures.",
+    registry=REGISTRY,
+)
+WORKER_RESTARTS = Counter(
+    "hub_worker_restarts", "Workers that ended unasked and were replaced.", registry=REGISTRY
+)
+
+APART = frozenset({"hub_topics", "hub_broker_up", "hub_build_info"})
+"""Gauges whose sum over workers would say nothing: each worker's has a label `worker`. All others are summed."""
 
 
 def count_request(status: int) -> None:

@@ -42,6 +42,8 @@ class ClientInfo:
     client: str
     conn_info: bytes | None = None
     chan_info: bytes | None = None
+    encoded: bytes = field(default=b"", init=False, compare=False, repr=False)
+    """What the codec of the client protocol made of it, once it has; its own affair."""
 
 
 class Publication(Struct):

@@ -72,11 +72,6 @@ def merge(
     return Recovered(True, Position(since.offset, live.epoch), [found[offset] for offset in sorted(found)])
 
 
-def follows(publication: Publication, offset: int, epoch: str) -> bool:
-    """Whether it is the very next one after a position."""
-    return publication.offset == offset + 1 and publication.epoch == epoch
-
-
 def seen(publication: Publication, offset: int, epoch: str) -> bool:
     """Whether a position already covers it."""
     return publication.offset <= offset and publication.epoch == epoch

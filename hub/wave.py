@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar
@@ -43,6 +43,26 @@ class Part(Generic[M]):
     units: list[Unit]
     publications: list[Publication]
     members: Collection[M]
+
+
+def write_each(members: Iterable[M], unit: Unit) -> tuple[int, int]:
+    """Writes a unit to members; returns how many there were, and to how many of them it was written.
+
+    Nearly all of a hub's time is spent here, so it calls a socket itself where nothing stands in the way.
+    """
+    seen = reached = 0
+    for member in members:
+        seen += 1
+        if member.gone:
+            continue
+        reached += 1
+        outbox = member.outbox
+        socket = outbox.direct
+        if socket is None or socket.get_write_buffer_size():
+            outbox.write(unit)
+        else:
+            socket.write(unit)  # type: ignore[arg-type]  # frames, by the wires that sockets are given
+    return seen, reached
 
 
 class Wave(Generic[M]):
@@ -91,16 +111,8 @@ class Wave(Generic[M]):
         units = part.units if self._drops else part.units[self._unit : self._unit + 1]
         weight = sum(1 + len(unit) // WRITE_BYTES for unit in units)
         wanted = max(1, allowance // weight)
-        seen = reached = 0
-        for member in islice(self._rest, wanted):
-            seen += 1
-            if member.gone:
-                continue
-            reached += 1
-            if self._drops:
-                member.deliver(units, part.publications)
-            else:
-                member.outbox.write(units[0])
+        some = islice(self._rest, wanted)
+        seen, reached = _deliver_each(some, units, part) if self._drops else write_each(some, units[0])
         if self._unit == 0:
             metrics.DELIVERIES.inc(reached * len(part.publications))
         if seen < wanted:
@@ -113,3 +125,13 @@ class Wave(Generic[M]):
             self._part = None
         else:
             self._rest = iter(part.members)
+
+
+def _deliver_each(members: Iterable[M], units: list[Unit], part: Part[M]) -> tuple[int, int]:
+    seen = reached = 0
+    for member in members:
+        seen += 1
+        if not member.gone:
+            reached += 1
+            member.deliver(units, part.publications)
+    return seen, reached

@@ -5,6 +5,7 @@ from __future__ import annotations
 pytest_plugins = [
     "tests.services.missing",
     "tests.services.workers",
+    "tests.services.patience",
     "tests.services.redis",
     "tests.services.redis_cluster",
     "tests.services.redis_sentinel",

@@ -88,7 +88,7 @@ REGISTERS: Final = {
         "HubClient._pushes",
         "HubClient._replies",
     },
-    "as many as a histogram has buckets": {"HotHistogram._counts_since"},
+    "metrics, as many as there are": {"HotHistogram._counts_since", "_Sum._values", "_Sums._sums"},
     "parts that grow by themselves, listed where they do": {
         "Amends._store",
         "Attendance._wheel",

@@ -4,7 +4,11 @@
 const { WebSocketServer } = require("ws");
 
 const rooms = new Map();
-const server = new WebSocketServer({ host: "127.0.0.1", port: Number(process.argv[2]) });
+const server = new WebSocketServer({
+  host: "127.0.0.1",
+  port: Number(process.argv[2]),
+  perMessageDeflate: process.env.PER_MESSAGE_DEFLATE === "true", // ws itself compresses from 1,024 bytes on
+});
 
 server.on("connection", (socket, request) => {
   const room = request.url;

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from hub.metrics import exposition
+from hub.errors import HubError
 from hub.protocol.http import NO_STORE
 
 _log = logging.getLogger("hub.health")
@@ -21,6 +21,9 @@ _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 Check = Callable[[], object]
 """Says no by returning False or by raising, at once or when awaited; anything else is a yes."""
+
+Figures = Callable[[], Awaitable[bytes]]
+"""Gives the metrics as text, or raises HubError when they cannot be had."""
 
 
 async def run_checks(checks: Mapping[str, Check], seconds: float) -> dict[str, str]:
@@ -44,9 +47,9 @@ async def _outcome(name: str, check: Check, seconds: float) -> str:
 
 
 def health_routes(
-    checks: Mapping[str, Check], *, metrics: bool = False, seconds: float = CHECK_SECONDS
+    checks: Mapping[str, Check], *, metrics: Figures | None = None, seconds: float = CHECK_SECONDS
 ) -> list[BaseRoute]:
-    """`/health/live`, `/health/ready` and `/health`, with `metrics` also `/metrics`.
+    """`/health/live`, `/health/ready` and `/health`, with `metrics` also `/metrics`, which is 503 when there are none.
 
     Ready is 200 when all checks say yes, else 503; the body names each: `{"status", "checks": {name: outcome}}`. What
     made a check fail is told to the log only, since everybody may ask.
@@ -64,12 +67,19 @@ def health_routes(
     async def alive(_: Request) -> Response:
         return JSONResponse({}, headers=NO_STORE)
 
-    async def figures(_: Request) -> Response:
-        return Response(exposition(), media_type=_PROMETHEUS, headers=NO_STORE)
-
     routes: list[BaseRoute] = [
         Route("/health/live", live),
         Route("/health/ready", ready),
         Route("/health", alive),
     ]
-    return [*routes, Route("/metrics", figures)] if metrics else routes
+    return [*routes, _metrics_route(metrics)] if metrics else routes
+
+
+def _metrics_route(metrics: Figures) -> Route:
+    async def figures(_: Request) -> Response:
+        try:
+            return Response(await metrics(), media_type=_PROMETHEUS, headers=NO_STORE)
+        except HubError as error:
+            return Response(f"{error}\n", 503, NO_STORE, "text/plain")
+
+    return Route("/metrics", figures)

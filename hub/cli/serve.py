@@ -27,8 +27,8 @@ def command(config: Path | None, *, migrate: bool, inherit: str | None, **given:
     The configuration is checked as by `hub check`. The database has to be up to date (see `hub migrate`); only a new
     SQLite file is set up without being asked.
 
-    With several workers each is a process and a node of its own on the same port, linked by the broker. The internal
-    port of worker n is server.internal.port + n, counted from 0, so that each has health and metrics of its own.
+    With several workers each is a process and a node of its own, linked by the broker. They share the port and the
+    internal port; health and metrics are those of all, whichever of them is asked.
 
     SIGTERM and SIGINT stop in order: readiness turns to 503, clients are sent away over server.drain, and the exit
     status is 0. A second signal cuts this short.

@@ -72,12 +72,12 @@ class Leases:
         """
         self.leaving = True
         self.lose_all("the node leaves", planned=True)
+        self._wake.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
                 while self._held or self._returned:
                     self._rested.clear()
-                    self._wake.set()
-                    await self._rested.wait()
+                    await self._rested.wait()  # work that ends wakes its keeper
         for name in self._held:
             _log.warning("work under lease %s goes on, though the node leaves", name)
 

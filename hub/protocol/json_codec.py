@@ -34,13 +34,13 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
         yield decode_command(frame)
         return
     if not frame.isascii():
-        _check_utf8(frame)
+        _check_utf8(frame)  # as a whole, before any of its commands is carried out
     try:
         # One command written over several lines.
         whole = _decoder.decode(frame)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         for line in frame.removesuffix(b"\n").split(b"\n"):
-            yield _decode(line)
+            yield decode_command(line)
     else:
         yield whole
 
@@ -49,7 +49,10 @@ def decode_command(line: bytes) -> Command:
     """The command of one line; raises Disconnect 3501 when it is none."""
     if not line.isascii():
         _check_utf8(line)
-    return _decode(line)
+    try:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise Disconnect(BAD_FRAME) from error
 
 
 def _check_utf8(frame: bytes) -> None:
@@ -57,13 +60,6 @@ def _check_utf8(frame: bytes) -> None:
     try:
         frame.decode()
     except UnicodeDecodeError as error:
-        raise Disconnect(BAD_FRAME) from error
-
-
-def _decode(piece: bytes) -> Command:
-    try:
-        return _decoder.decode(piece)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Disconnect(BAD_FRAME) from error
 
 
@@ -76,7 +72,10 @@ def compact(raw: bytes) -> bytes:
 
 def payload(raw: Raw | UnsetType) -> bytes | None:
     """The bytes of a `data` field on one line; None when it is missing."""
-    return None if raw is UNSET else compact(bytes(raw))
+    if raw is UNSET:
+        return None
+    text = bytes(raw)
+    return compact(text) if b"\n" in text or b"\r" in text else text
 
 
 def raw_or_unset(data: bytes | None) -> Raw | UnsetType:
@@ -103,6 +102,13 @@ def error_reply(command_id: int, error: ReplyError) -> bytes:
 def wire_info(info: ClientInfo) -> WireInfo:
     """A client's info as a wire type."""
     return WireInfo(info.user, info.client, raw_or_unset(info.conn_info), raw_or_unset(info.chan_info))
+
+
+def _encode_info(info: ClientInfo) -> bytes:
+    """The info's JSON, which it keeps: a client's publications on a topic all carry the same."""
+    encoded = _encode(wire_info(info))
+    object.__setattr__(info, "encoded", encoded)
+    return encoded
 
 
 def wire_publication(publication: Publication) -> WirePublication:
@@ -136,7 +142,7 @@ def publication_body(publication: Publication) -> bytes:
     """The JSON of a publication alone."""
     parts = [b'{"data":', publication.raw]
     if publication.info is not None:
-        parts += (b',"info":', _encode(wire_info(publication.info)))
+        parts += (b',"info":', publication.info.encoded or _encode_info(publication.info))
     if publication.offset:
         parts.append(b',"offset":%d' % publication.offset)
         if publication.offset == 1:
@@ -152,9 +158,25 @@ def publication_body(publication: Publication) -> bytes:
 def publication_push(topic: str, publication: Publication) -> bytes:
     """The push of a publication, join or leave."""
     if publication.kind == "pub":
-        return b'%s,"pub":%s}}' % (_opening(topic), publication_body(publication))
-    info = _encode(wire_info(publication.info)) if publication.info else b"{}"
-    return b'%s,"%s":{"info":%s}}}' % (_opening(topic), publication.kind.encode(), info)
+        offset, info = publication.offset, publication.info
+        if offset == 1 or publication.tags or publication.__class__ is not Publication:
+            return b'%s,"pub":%s}}' % (_opening(topic), publication_body(publication))
+        # What most look like, in one piece: each step less is felt, since it is taken for every publication.
+        if info is None:
+            if not offset:
+                return b'%s,"pub":{"data":%s}}}' % (_opening(topic), publication.raw)
+            return b'%s,"pub":{"data":%s,"offset":%d}}}' % (_opening(topic), publication.raw, offset)
+        about = info.encoded or _encode_info(info)
+        if not offset:
+            return b'%s,"pub":{"data":%s,"info":%s}}}' % (_opening(topic), publication.raw, about)
+        return b'%s,"pub":{"data":%s,"info":%s,"offset":%d}}}' % (
+            _opening(topic),
+            publication.raw,
+            about,
+            offset,
+        )
+    about = _encode_info(publication.info) if publication.info else b"{}"
+    return b'%s,"%s":{"info":%s}}}' % (_opening(topic), publication.kind.encode(), about)
 
 
 def subscribe_push(topic: str, result: Any) -> bytes:

@@ -16,6 +16,10 @@ class JsonFrames:
         """A push."""
         return publication_push(topic, publication)
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """A push in a frame of its own."""
+        return text_frame(publication_push(topic, publication))
+
     def join(self, pieces: list[bytes]) -> bytes:
         """One frame."""
         return text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces))
@@ -25,6 +29,10 @@ class JsonText(JsonFrames):
     """The client protocol through an ASGI server, which makes the frames itself."""
 
     separator = b"\n"
+
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """The text of a frame of its own."""
+        return publication_push(topic, publication)
 
     def join(self, pieces: list[bytes]) -> bytes:
         """The text of one frame."""
@@ -40,6 +48,11 @@ class PlainText:
         """The payload as text; None for joins and leaves, of which plain sockets know nothing."""
         return publication.text.encode() if publication.kind == "pub" else None
 
+    def alone(self, topic: str, publication: Publication) -> tuple[bytes, ...] | None:
+        """The same as the text of one frame."""
+        piece = self.publication(topic, publication)
+        return None if piece is None else (piece,)
+
     def join(self, pieces: list[bytes]) -> tuple[bytes, ...]:
         """The texts of several frames."""
         return tuple(pieces)
@@ -53,6 +66,8 @@ class PlainFrames:
     def publication(self, topic: str, publication: Publication) -> bytes | None:
         """A whole frame with the payload as text; None for joins and leaves."""
         return text_frame(publication.text.encode()) if publication.kind == "pub" else None
+
+    alone = publication
 
     def join(self, pieces: list[bytes]) -> bytes:
         """Several frames behind one another."""
@@ -73,6 +88,8 @@ class EventStream:
         if not publication.offset:
             return b"%s\n\n" % data
         return b"id: %d:%s\n%s\n\n" % (publication.offset, publication.epoch.encode(), data)
+
+    alone = publication
 
     def join(self, pieces: list[bytes]) -> bytes:
         """Several events behind one another."""

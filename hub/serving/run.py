@@ -10,10 +10,11 @@ from typing import Final
 from hub import __version__
 from hub.app import Hub, owners
 from hub.loader.blueprint import Blueprint
+from hub.serving.control import Control
 from hub.serving.inherit import Inheritance
 from hub.serving.listen import Ports, listen, port_of, url_host
 from hub.serving.process import NodeProcess, raise_file_limit, run_loop
-from hub.serving.workers import Control, Workers
+from hub.serving.workers import Workers
 from hub.store.engine import Database
 from hub.store.migrator import Migrator
 
@@ -29,8 +30,8 @@ def serve(blueprint: Blueprint, arguments: Sequence[str], *, migrate: bool) -> i
     """
     _raise_file_limit()
     ports = _ports(blueprint)
-    if len(ports) == 1:
-        return run_loop(_serve(blueprint, ports[0], migrate=migrate))
+    if blueprint.settings.server.workers == 1:
+        return run_loop(_serve(blueprint, ports, migrate=migrate))
     return asyncio.run(_serve_many(blueprint, ports, arguments, migrate=migrate))
 
 
@@ -38,29 +39,29 @@ def work(blueprint: Blueprint, given: Inheritance) -> int:
     """A worker's part: serves the sockets that its parent has opened, and stops when the parent is gone."""
 
     async def main() -> int:
-        node = NodeProcess(Hub(blueprint), given.ports())
+        hub, ports = Hub(blueprint), given.ports()
         if given.control is None:
-            return await node.run(lambda: None)
-        control = Control(given.control, lost=node.stop)
+            return await NodeProcess(hub, ports).run(lambda: None)
+        control = await Control.open(given.control, hub)
+        node = NodeProcess(hub, ports)
+        control.watch(node.stop)
         try:
             return await node.run(control.ready)
         finally:
-            control.close()
+            await control.close()
 
     return run_loop(main())
 
 
 async def _serve(blueprint: Blueprint, ports: Ports, *, migrate: bool) -> int:
-    told = _announcement(blueprint, [ports])
+    told = _announcement(blueprint, ports)
     return await NodeProcess(Hub(blueprint, migrate=migrate), ports).run(lambda: _log.info(told))
 
 
-async def _serve_many(
-    blueprint: Blueprint, ports: Sequence[Ports], arguments: Sequence[str], *, migrate: bool
-) -> int:
+async def _serve_many(blueprint: Blueprint, ports: Ports, arguments: Sequence[str], *, migrate: bool) -> int:
     told = _announcement(blueprint, ports)
     await _prepare_database(blueprint, migrate=migrate)
-    workers = Workers(arguments, ports[0].public, [each.internal for each in ports])
+    workers = Workers(arguments, ports, blueprint.settings.server.workers)
     return await workers.run(lambda: _log.info(told))
 
 
@@ -74,26 +75,20 @@ async def _prepare_database(blueprint: Blueprint, *, migrate: bool) -> None:
         await database.close()
 
 
-def _ports(blueprint: Blueprint) -> list[Ports]:
-    """The sockets of each worker. They share the public port; each has an internal one of its own."""
+def _ports(blueprint: Blueprint) -> Ports:
+    """The sockets, which all workers share."""
     server = blueprint.settings.server
-    public = listen(server.host, server.port, "--port")
-    found = []
-    for worker in range(server.workers):
-        internal = server.internal
-        port = internal.port + worker if internal and internal.port else 0
-        found.append(Ports(public, listen(internal.host, port, INTERNAL_PORT) if internal else []))
-    return found
+    public, internal = listen(server.host, server.port, "--port"), server.internal
+    return Ports(public, listen(internal.host, internal.port, INTERNAL_PORT) if internal else [])
 
 
-def _announcement(blueprint: Blueprint, ports: Sequence[Ports]) -> str:
+def _announcement(blueprint: Blueprint, ports: Ports) -> str:
     server = blueprint.settings.server
-    told = [f"hub {__version__} serves http://{url_host(server.host)}:{port_of(ports[0].public)}"]
+    told = [f"hub {__version__} serves http://{url_host(server.host)}:{port_of(ports.public)}"]
     if server.internal:
-        internal = ", ".join(str(port_of(each.internal)) for each in ports)
-        told.append(f"internal http://{url_host(server.internal.host)}:{internal}")
-    if len(ports) > 1:
-        told.append(f"{len(ports)} workers")
+        told.append(f"internal http://{url_host(server.internal.host)}:{port_of(ports.internal)}")
+    if server.workers > 1:
+        told.append(f"{server.workers} workers")
     told.append(f"plugins: {', '.join(plugin.name for plugin in blueprint.plugins) or 'none'}")
     return "; ".join(told)
 

@@ -1,123 +1,51 @@
-"""Several processes on one port: each is a whole node, this is what starts, watches, replaces and stops them."""
+"""Several processes on one port: each is a whole node, this is what starts, watches, replaces and stops them.
+
+All accept connections from the same listening sockets, so the ports of one that died or hangs are served by the others.
+Whichever of them is asked for the metrics, or whether it is ready, answers for all: it asks their parent.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hub.serving.inherit import Inheritance, command, numbers_of
-from hub.serving.listen import close_all
+from hub.metrics import WORKER_RESTARTS, WORKERS_UNREACHABLE
+from hub.serving.control import FIGURES, NO, READY, YES
+from hub.serving.figures import Ledger, taken
+from hub.serving.line import Method
+from hub.serving.listen import Ports
+from hub.serving.worker import Worker
 
-READY: Final = b"ready\n"
 _PAUSES: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before a worker that died is replaced: longer, the more often one in its place died soon after its start."""
 _SOON: Final = 30.0
+_COUNT_EVERY: Final = 5.0
+"""Seconds between two looks at what workers have counted: one that is killed takes with it what it counted since."""
 
 _log = logging.getLogger("hub.serving")
 
 
-class Control:
-    """A worker's line to its parent. When the parent is gone, however it went, `lost` is called."""
-
-    def __init__(self, number: int, lost: Callable[[], None]) -> None:
-        self._line = socket.socket(fileno=number)
-        self._line.set_inheritable(False)
-        self._line.setblocking(False)
-        self._lost = lost
-        asyncio.get_running_loop().add_reader(self._line, self._read)
-
-    def ready(self) -> None:
-        """Tells the parent that connections are accepted."""
-        with contextlib.suppress(OSError):
-            self._line.send(READY)
-
-    def close(self) -> None:
-        """Ends the line."""
-        asyncio.get_running_loop().remove_reader(self._line)
-        self._line.close()
-
-    def _read(self) -> None:
-        try:
-            gone = not self._line.recv(64)
-        except BlockingIOError:
-            return
-        except OSError:
-            gone = True
-        if gone:
-            asyncio.get_running_loop().remove_reader(self._line)
-            self._lost()
-
-
-class Worker:
-    """One worker process, seen by its parent."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self.process = process
-        self._reader = reader
-        self._writer = writer
-
-    @classmethod
-    async def start(
-        cls, arguments: Sequence[str], public: list[socket.socket], internal: list[socket.socket]
-    ) -> Worker:
-        """Starts a process with copies of the sockets; signals of the terminal reach it through its parent only."""
-        ours, theirs = socket.socketpair()
-        given = Inheritance(numbers_of(public), numbers_of(internal), control=theirs.fileno())
-        with theirs:
-            reader, writer = await asyncio.open_connection(sock=ours)
-            process = await asyncio.create_subprocess_exec(
-                *command(arguments, given),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(*given.public, *given.internal, theirs.fileno()),
-                start_new_session=True,
-            )
-        return cls(process, reader, writer)
-
-    async def ready(self) -> bool:
-        """Waits until the worker accepts connections; false when it ends before."""
-        try:
-            return await self._reader.readline() == READY
-        except OSError:
-            return False
-
-    async def ended(self) -> int:
-        """Waits for the worker's end and returns its exit status."""
-        status = await self.process.wait()
-        self._writer.close()
-        return status
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal, if there is still somebody to get it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
-
-
 class Workers:
-    """Keeps several workers running: one for each entry of `internal`, which holds its sockets of the second port.
+    """Keeps several workers running. To be used once, within a running event loop."""
 
-    To be used once, within a running event loop.
-    """
-
-    def __init__(
-        self, arguments: Sequence[str], public: list[socket.socket], internal: Sequence[list[socket.socket]]
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], ports: Ports, number: int) -> None:
         """`arguments` is the command line of a worker without the program's name."""
         self._arguments = arguments
-        self._public = public
-        self._internal = internal
+        self._ports = ports
+        self._number = number
         self._running: dict[int, Worker] = {}
         self._stopping = asyncio.Event()
         self._sockets = asyncio.Lock()
         self._all_up = False
+        self._ledger = Ledger()
+        self._counting = asyncio.Lock()
+        self._next_count: asyncio.Task[bytes] | None = None
 
     async def run(self, ready: Callable[[], None]) -> int:
         """Serves until SIGTERM or SIGINT; calls `ready` once every worker accepts connections.
@@ -128,13 +56,14 @@ class Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         closing = asyncio.create_task(self._close_when_stopping())
+        looking = asyncio.create_task(self._look())
         first: list[Worker] = []
-        while len(first) < len(self._internal) and not self._stopping.is_set():
+        while len(first) < self._number and not self._stopping.is_set():
             first.append(await self._start(len(first)))
         waiting = asyncio.create_task(self._wait_for_all(first, ready))
         statuses = await asyncio.gather(*(self._keep(place, worker) for place, worker in enumerate(first)))
-        waiting.cancel()
-        closing.cancel()
+        for task in (waiting, closing, looking):
+            task.cancel()
         return next((status if status > 0 else 128 - status for status in statuses if status), 0)
 
     def stop(self) -> None:
@@ -145,7 +74,9 @@ class Workers:
 
     async def _start(self, place: int) -> Worker:
         async with self._sockets:
-            worker = await Worker.start(self._arguments, self._public, self._internal[place])
+            ready = functools.partial(self._others_ready, place)
+            methods: dict[str, Method] = {FIGURES: self._figures, READY: ready}
+            worker = await Worker.start(self._arguments, self._ports, methods)
         self._running[place] = worker
         if self._stopping.is_set():
             worker.signal(signal.SIGTERM)
@@ -155,7 +86,7 @@ class Workers:
         """From then on the workers alone listen, so that nobody waits on a port that none of them serves any more."""
         await self._stopping.wait()
         async with self._sockets:
-            close_all([*self._public, *(each for place in self._internal for each in place)])
+            self._ports.close()
 
     async def _wait_for_all(self, workers: Sequence[Worker], ready: Callable[[], None]) -> None:
         if all(await asyncio.gather(*(worker.ready() for worker in workers))):
@@ -168,6 +99,8 @@ class Workers:
         while True:
             began = time.monotonic()
             status = await worker.ended()
+            del self._running[place]
+            self._ledger.retire(worker.figures)
             if self._stopping.is_set():
                 return 0 if status == -signal.SIGTERM else status  # too early for it to stop in order
             if not self._all_up:  # what keeps one from starting will keep the others from it too
@@ -180,6 +113,36 @@ class Workers:
                 await asyncio.wait_for(self._stopping.wait(), pause)
                 return 0
             worker = await self._start(place)
+            WORKER_RESTARTS.inc()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT_EVERY)
+            await self._figures(b"")
+
+    async def _figures(self, _: bytes) -> bytes:
+        """The metrics of all, not older than this call. Those who call while it waits to begin share it."""
+        if self._next_count is None:
+            self._next_count = asyncio.create_task(self._count())
+        return await asyncio.shield(self._next_count)
+
+    async def _count(self) -> bytes:
+        async with self._counting:
+            self._next_count = None
+            asked = [worker for worker in self._running.values() if worker.heard]
+            await asyncio.gather(*(worker.count() for worker in asked))
+            WORKERS_UNREACHABLE.set(sum(worker.unreachable for worker in asked))
+            living = {place: worker.figures for place, worker in sorted(self._running.items())}
+            ours = taken(
+                family for metric in (WORKERS_UNREACHABLE, WORKER_RESTARTS) for family in metric.collect()
+            )
+            return self._ledger.exposition(living, ours)
+
+    async def _others_ready(self, place: int, _: bytes) -> bytes:
+        if not self._all_up:
+            return NO
+        others = [worker for other, worker in self._running.items() if other != place and worker.up.is_set()]
+        return NO if any(await asyncio.gather(*(worker.says_no() for worker in others))) else YES
 
     def _signalled(self, number: signal.Signals) -> None:
         _log.info("stopping on %s", number.name)

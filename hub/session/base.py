@@ -143,9 +143,20 @@ class Session(ABC):
         """
         if self.closed:
             return
-        if not self._working:
-            self._start(frame)
+        if self._working:
+            self._put_behind(frame)
             return
+        try:
+            rest = self._begin(frame)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this session and no other
+            self._fail(error)
+            return
+        if rest is not None:
+            self._working = True
+            self.node.tasks.spawn(self._work(rest), "frames")
+
+    def _put_behind(self, frame: bytes) -> None:
+        """Has a frame wait until the one at hand is done."""
         if self._backlog is None:
             self._backlog = deque()
         self._backlog.append(frame)
@@ -154,18 +165,6 @@ class Session(ABC):
             self.outbox.transport.pause_reading(True)
         if self._backlog_bytes > self.outbox.limit:
             self.slow()
-
-    def _start(self, frame: bytes) -> None:
-        self._working = True
-        rest: Rest | None = None
-        try:
-            rest = self._begin(frame)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it ends this session and no other
-            self._fail(error)
-        finally:
-            self._working = rest is not None
-        if rest is not None:
-            self.node.tasks.spawn(self._work(rest), "frames")
 
     async def _work(self, rest: Rest) -> None:
         try:
@@ -352,7 +351,10 @@ class Session(ABC):
 
         False, and nothing done, where `publish` must be awaited instead, be it only to say what is wrong.
         """
-        rule = self._grant(topic)
+        rule = None
+        if self._grants is not None and self._granted_to is self.identity:
+            rule = self._grants.get(topic)
+        rule = rule or self._grant(topic)
         if rule is None:
             return False
         held = self.subscriptions.get(topic)
@@ -414,7 +416,7 @@ class Session(ABC):
         if self.closed:
             return
         self.closed = True
-        self.outbox.closed = True
+        self.outbox.shut()
         metrics.CONNECTIONS.labels(self.transport_name).dec()
         self.node.sessions.remove(self)
         held = dict(self.subscriptions)

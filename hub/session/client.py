@@ -102,14 +102,17 @@ class ClientSession(Session):
 
     # Frames
 
-    def receive(self, frame: bytes) -> None:
-        """Takes one frame. Replies come in the order of commands; a pong is taken at once."""
-        if frame == PING and not self.closed:
+    def _put_behind(self, frame: bytes) -> None:
+        """A pong does not wait."""
+        if frame == PING:
             self._pong()
         else:
-            super().receive(frame)
+            super()._put_behind(frame)
 
     def _begin(self, frame: bytes) -> Rest | None:
+        if frame == PING:
+            self._pong()
+            return None
         if b"\n" not in frame:
             command = decode_command(frame)
             return None if self._handle_now(command) else self._handle(command)

@@ -50,7 +50,10 @@ class ServerSettings(Strict):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0 picks a free one.")
     workers: int = Field(
-        1, ge=1, le=256, description="Processes; more than one needs a broker that links them."
+        1,
+        ge=1,
+        le=256,
+        description="Processes, which share all ports; more than one needs a broker that links them.",
     )
     allowed_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default_factory=list,

@@ -27,6 +27,8 @@ class PushTimeoutError(AssertionError):
 class _Wire:
     """The far end of a session's transport, in memory."""
 
+    socket = None
+
     def __init__(self, client: HubClient) -> None:
         self._client = client
 

@@ -20,6 +20,8 @@ from hub.session.base import Session
 class AsgiTransport:
     """Writes text frames to a Starlette WebSocket that has been accepted."""
 
+    socket = None
+
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._texts: deque[bytes] = deque()

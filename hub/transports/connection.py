@@ -201,6 +201,11 @@ class Connection(FrameReader, asyncio.Protocol):
         if not self.closing:
             self.transport.write(unit)  # type: ignore[arg-type]  # frames, by the wires that connections are given
 
+    @property
+    def socket(self) -> asyncio.Transport:
+        """Takes whole frames; not to be used once the session has heard that the connection closes."""
+        return self.transport
+
     def buffered(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self.transport.get_write_buffer_size()

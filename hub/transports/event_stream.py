@@ -24,6 +24,8 @@ _PING: Final = b": ping\n\n"
 class EventTransport:
     """Gathers what a session writes until the response's own task has sent it."""
 
+    socket = None
+
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
         self._waiting = 0

@@ -67,7 +67,7 @@ class Ann:
         return await self.message()
 
     async def message(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             found: dict[str, Any] = json.loads(await self._line.recv())
             return found
 

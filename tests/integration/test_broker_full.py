@@ -49,7 +49,7 @@ async def present(client: Client, topic: str) -> int:
 
 
 async def until_present(client: Client, topic: str, count: int) -> None:
-    async with asyncio.timeout(9):
+    async with asyncio.timeout(15):
         while await present(client, topic) != count:
             await asyncio.sleep(0.05)
 

@@ -91,10 +91,16 @@ def publish(hub: LiveHub, data: Any) -> None:
     assert response.status_code == 200
 
 
-def end_all(hub: LiveHub) -> None:
+def end_all(hub: LiveHub, *meanwhile: Any) -> None:
+    """Ends all sessions, and publishes what is given before anybody can come back."""
+
     async def end(inside: Hub) -> None:
+        services = inside.blueprint.table.services
+        assert services is not None
         for member in inside.node.sessions:
             member.end(3_011, "force reconnect")
+        for data in meanwhile:
+            await services.publish("news:a", data, tags=None, idempotency_key="", info=None)
 
     hub.call(end)
 
@@ -139,9 +145,7 @@ def test_a_browser_that_missed_too_much_is_told(
     hub: LiveHub, on_page: Callable[[Callable[[Page], Coroutine[Any, Any, None]]], None]
 ) -> None:
     async def work(page: Page) -> None:
-        end_all(hub)
-        for number in range(1, 13):
-            publish(hub, number)
+        end_all(hub, *range(1, 13))
         seen = await page.sees(4)
         assert seen[3][0] == "unrecovered"
         assert seen[3][1]["offset"] == 12

@@ -39,13 +39,14 @@ def start_migrator(url: str, *owners: Owner) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.timeout(120)
 def test_of_four_migrators_at_once_one_does_the_work_and_all_succeed(
     database_url: str, make_owner: Callable[..., Owner]
 ) -> None:
     slow = 'import time\ntime.sleep(0.3)\nop.create_table("chat_late", sa.Column("id", sa.Integer, primary_key=True))'
     owners = (make_owner("chat", CREATE_ROOM, ADD_NAME, slow), make_owner("notes", CREATE_NOTE))
     running = [start_migrator(database_url, *owners) for _ in range(4)]
-    ended = [process.communicate(timeout=25) for process in running]
+    ended = [process.communicate(timeout=100) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0, 0], [stderr for _, stderr in ended]
     applied = [json.loads(stdout) for stdout, _ in ended]
     assert sorted(applied, key=len)[:3] == [[], [], []]

@@ -33,14 +33,14 @@ def hub(request: pytest.FixtureRequest) -> Iterator[LiveHub]:
 
 
 async def received(socket: ClientConnection) -> str:
-    frame = await asyncio.wait_for(socket.recv(), 5)
+    frame = await asyncio.wait_for(socket.recv(), 10)
     assert isinstance(frame, str)
     return frame
 
 
 async def closed(socket: ClientConnection) -> int:
     with pytest.raises(ConnectionClosed) as caught:
-        await asyncio.wait_for(socket.recv(), 5)
+        await asyncio.wait_for(socket.recv(), 10)
     assert caught.value.rcvd is not None
     return caught.value.rcvd.code
 

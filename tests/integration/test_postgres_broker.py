@@ -46,7 +46,7 @@ def broker_of(hub: Hub) -> PostgresBroker:
     return hub.broker
 
 
-async def published(hub: Hub, raw: bytes, *, within: float = 10) -> Position:
+async def published(hub: Hub, raw: bytes, *, within: float = 15) -> Position:
     """Publishes as a backend does: again and again, with one idempotency key, until the broker takes it."""
     async with asyncio.timeout(within):
         while True:
@@ -56,6 +56,7 @@ async def published(hub: Hub, raw: bytes, *, within: float = 10) -> Position:
                 await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_nodes_that_start_at_once_make_one_schema_and_see_one_order(postgres_url: str) -> None:
     hubs = [Hub(make_broker(postgres_url, prefix="test")) for _ in range(4)]
     await asyncio.gather(*(hub.bridge.start() for hub in hubs))
@@ -73,6 +74,7 @@ async def test_nodes_that_start_at_once_make_one_schema_and_see_one_order(postgr
     await asyncio.gather(*(hub.bridge.stop() for hub in hubs))
 
 
+@pytest.mark.usefixtures("patient")
 async def test_batches_over_the_same_topics_in_any_order_never_fail(postgres_url: str) -> None:
     async with nodes(postgres_url, 2) as hubs:
         topics = [f"t:{number}" for number in range(30)]
@@ -361,6 +363,7 @@ async def test_transactions_that_commit_in_any_order_deliver_each_row_once(postg
         assert all(hub.recorder.raws(topic) == [b"late"] for topic in topics)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publications_by_the_thousand_come_page_by_page_in_order(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +447,7 @@ async def test_open_transaction_of_an_application_delays_no_other_publication(
         assert hub.recorder.offsets(TOPIC) == list(range(1, 22))
 
 
+@pytest.mark.usefixtures("patient")
 async def test_many_applications_at_once_are_each_carried_once(postgres_url: str) -> None:
     async with nodes(postgres_url, 3) as hubs:
         for hub in hubs:
@@ -534,6 +538,7 @@ async def test_only_those_who_were_granted_it_may_publish_with_sql(postgres_url:
             await admin.execute("DROP OWNED BY hub_test_app; DROP ROLE hub_test_app")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_of_one_tick_share_few_transactions_and_rings(postgres_url: str) -> None:
     async with nodes(postgres_url, 1) as (hub,), connected(postgres_url) as listener:
         rings: list[str] = []
@@ -570,6 +575,7 @@ async def test_payload_far_beyond_a_notification_passes_with_and_without_history
         await eventually(lambda: there.recorder.raws(TOPIC) == raws)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_burst_beyond_a_short_history_is_delivered_whole(postgres_url: str) -> None:
     async with nodes(postgres_url, 2) as (here, there):
         await there.bridge.subscribe(TOPIC)
@@ -578,6 +584,7 @@ async def test_burst_beyond_a_short_history_is_delivered_whole(postgres_url: str
         await eventually(lambda: there.recorder.offsets(TOPIC) == list(range(1, 701)))
 
 
+@pytest.mark.usefixtures("patient")
 async def test_trimming_deletes_what_nobody_can_read_and_nothing_else(postgres_url: str) -> None:
     async with nodes(postgres_url, 1) as (hub,), connected(postgres_url) as admin:
 
@@ -619,6 +626,7 @@ async def test_trimming_deletes_what_nobody_can_read_and_nothing_else(postgres_u
         assert await hub.raws() == [b"x"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_only_one_node_trims_at_a_time(postgres_url: str) -> None:
     async with nodes(postgres_url, 3) as hubs:
         await asyncio.gather(*(hubs[0].publish(b"%d" % n, PLAIN, history=None) for n in range(400)))
@@ -655,6 +663,7 @@ async def test_locked_topic_is_refused_in_time_and_the_next_batch_passes(postgre
         assert await hub.raws() == [b"1", b"3"]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_thousands_of_topics_are_subscribed_and_read_within_seconds(postgres_url: str) -> None:
     async with nodes(postgres_url, 1) as (hub,):
         topics = [f"many:{number}" for number in range(2000)]

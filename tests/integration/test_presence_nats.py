@@ -254,7 +254,7 @@ async def test_nothing_lies_in_the_stream_when_everybody_has_left(
             await each.remove(TOPIC, f"{id(each)}-{number}", "ann")
     await nodes.stop()
     nodes.started.clear()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(15):
         while await subjects(nats_server.url):
             await asyncio.sleep(0.1)
 

@@ -34,7 +34,7 @@ def second_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-async def published(hub: Hub, raw: bytes, *, within: float = 8) -> Position:
+async def published(hub: Hub, raw: bytes, *, within: float = 15) -> Position:
     """Publishes as a backend does: again and again, with one idempotency key, until the broker takes it."""
     async with asyncio.timeout(within):
         while True:

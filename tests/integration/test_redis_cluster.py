@@ -159,6 +159,7 @@ async def test_topics_and_their_subscriptions_lie_on_all_primaries(redis_cluster
         )
 
 
+@pytest.mark.usefixtures("patient")
 async def test_publishes_of_one_tick_share_few_round_trips_to_each_primary(
     redis_cluster: RedisCluster,
 ) -> None:
@@ -465,6 +466,7 @@ async def test_stopped_and_started_again_it_is_subscribed_as_before(redis_cluste
         await eventually(lambda: hub.recorder.after_gap(TOPIC) == [b"1"])
 
 
+@pytest.mark.usefixtures("patient")
 async def test_thousands_of_topics_move_to_the_promoted_replica_within_seconds(
     redis_cluster: RedisCluster,
 ) -> None:

@@ -365,20 +365,16 @@ class TestStopping:
 class TestWorkers:
     @pytest.fixture
     def linked(self, folder: Path, redis_server: RedisServer) -> Path:
-        internal = {"port": free_port()}
+        internal = {"port": 0}
         configure(folder, f'broker: {{url: "{redis_server.url}"}}\n', workers=2, internal=internal)
         return folder
 
-    def test_each_serves_the_public_port_and_has_an_internal_one_of_its_own(self, linked: Path) -> None:
+    def test_all_serve_the_public_port_and_the_internal_one(self, linked: Path) -> None:
         with HubProcess("serve", cwd=linked) as hub:
             url = hub.url()
-            first, second = map(
-                int, hub.wait_until_said(r"internal http://127\.0\.0\.1:(\d+), (\d+)").groups()
-            )
-            assert second == first + 1
+            internal = hub.wait_until_said(r"internal (http://127\.0\.0\.1:\d+); 2 workers").group(1)
             with httpx2.Client(trust_env=False) as client:
-                for port in (first, second):
-                    assert client.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
+                assert client.get(f"{internal}/health/ready").status_code == 200
                 for number in range(1, 11):
                     answer = client.post(f"{url}/api/topics/open:a", content=str(number))
                     assert answer.json()["offset"] == number
@@ -448,6 +444,6 @@ def test_migrators_started_at_once_do_the_work_once(folder: Path) -> None:
         )
         for _ in range(3)
     ]
-    printed = [process.communicate(timeout=30)[0] for process in running]
+    printed = [process.communicate(timeout=100)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
     assert sorted(printed) == ["", "", "notes 0001\n"]

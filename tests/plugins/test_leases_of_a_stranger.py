@@ -115,7 +115,7 @@ async def test_two_plugins_do_not_share_their_leases(config: dict[str, Any], tmp
     config["plugins"]["other"] = {"use": str(other)}
     async with InProcessHub(config) as hub:
         client = await hub.connect()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             while await client.rpc("feeder.free", "feed"):
                 await asyncio.sleep(0.01)
         assert await client.rpc("other.free", "feed") is True

@@ -68,8 +68,10 @@ class PostgresServer:
         self._process.stop()
 
     def kill(self) -> None:
-        """Ends the server at once, as a crash does."""
+        """Ends the server at once, as a crash does. Its backends are gone too: beside one, it would not start again."""
+        backends = psutil.Process(self._process.pid).children(recursive=True) if self._process.running else []
         self._process.kill()
+        psutil.wait_procs(backends, timeout=10)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ class ServerProcess:
             raise RuntimeError(f"{self._command[0]} was not started")
         return self._process.pid
 
-    def start(self, ready: Callable[[], bool], *, within: float = 10) -> None:
+    def start(self, ready: Callable[[], bool], *, within: float = 25) -> None:
         """Starts the program and returns once `ready()`; raises RuntimeError with its output if that never comes."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-BESIDE_THE_CORES: Final = 2
+BESIDE_THE_CORES: Final = 1
 """More workers than cores: most tests wait for a server that starts, dies or is silent."""
 EMPTIED: Final = ("HUB_TEST_REDIS_URL", "HUB_TEST_NATS_URL")
 """Servers that a test empties before it begins. One that all workers shared would be emptied under their hands."""

@@ -26,12 +26,17 @@ class Letters:
         self.encoded += 1
         return publication.raw
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        return self.publication(topic, publication)
+
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
 
 class Peer:
     """A transport and an owner in one."""
+
+    socket = None
 
     def __init__(self, waiting: int = 0) -> None:
         self.units: list[Unit] = []

@@ -24,6 +24,9 @@ class Letters:
     def publication(self, topic: str, publication: Publication) -> bytes:
         return publication.raw
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        return publication.raw
+
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
@@ -33,6 +36,8 @@ WIRE = Letters()
 
 class Peer:
     """A transport, an owner and a subscription in one."""
+
+    socket = None
 
     def __init__(self, bench: Bench, topic: LiveTopic, limit: int = 1_000) -> None:
         self.units: list[Unit] = []

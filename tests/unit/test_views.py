@@ -35,6 +35,11 @@ class Counting(wires.JsonText):
         self.encoded += 1
         return super().publication(topic, publication)
 
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        self.encoded += 1
+        self.joined += 1
+        return super().alone(topic, publication)
+
     def join(self, pieces: list[bytes]) -> bytes:
         self.joined += 1
         return super().join(pieces)
@@ -42,6 +47,8 @@ class Counting(wires.JsonText):
 
 class Client:
     """A transport, an owner, and what an SDK makes of the frames."""
+
+    socket = None
 
     def __init__(self, bench: Bench, wire: Counting, *, delta: bool = False, filter: str = "") -> None:  # noqa: A002
         self.bench = bench

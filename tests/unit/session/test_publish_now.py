@@ -266,6 +266,8 @@ async def test_the_prompt_broker_never_waits() -> None:
 class Peer:
     """A transport that keeps what is written."""
 
+    socket = None
+
     def __init__(self) -> None:
         self.units: list[object] = []
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +15,7 @@ from hub.leases.memory import MemoryLeases, Shelf
 from hub.schedules import LOOK_SECONDS, Scheduler
 from hub.tasks import Tasks
 from hub.topics import PatternTable
+from tests.services.jumping import now
 
 TERM = 0.6
 SOON = POLL_SECONDS[1] + LOOK_SECONDS + 0.3
@@ -38,14 +38,14 @@ class Node:
 
     async def start(self) -> None:
         async def handler(ctx: Any) -> None:
-            self.ran.append((self.name, time.monotonic()))
+            self.ran.append((self.name, now()))
             if self.run is not None:
                 await self.run()
 
         named = Handler("plugin:it", "it", handler, None, logging.getLogger("test"))
         schedule = Schedule("it:tick", self.every, named, self.topic, self.once)
-        self.store = MemoryLeases(self.name, TERM, time.monotonic, self.shelf)
-        self.leases = Leases(self.store)
+        self.store = MemoryLeases(self.name, TERM, now, self.shelf)
+        self.leases = Leases(self.store, clock=now)
         await self.leases.start()
         table = HandlerTable(PatternTable([]), schedules=(schedule,))
         self.scheduler = Scheduler(table, self.tasks, lambda _: self.watched, self.leases)
@@ -116,7 +116,7 @@ async def test_another_node_takes_over_within_a_term_when_the_holder_dies(site: 
     await site.until("one")
     await site.node("two")
     await one.die()
-    died = time.monotonic()
+    died = now()
     await site.until("two", TERM + 2)
     assert max(at for name, at in site.ran if name == "one") <= died
     assert await site.runners(0.5) == {"two"}
