@@ -18,10 +18,11 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
 from hub.api.dev import DevDesk, Signer, dev_routes
+from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
-from hub.api.server import server_routes
+from hub.api.server import ApiMethod, server_api
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
@@ -319,6 +320,8 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     node, settings = hub.node, hub.blueprint.settings
     origins = settings.server.allowed_origins
     keys = _api_keys(settings)
+    public = settings.server.internal is None
+    api = _server_api(hub, keys) if public else {}
     routes: list[BaseRoute] = [
         WebSocketRoute("/connection/websocket", ClientSocket(node, origins)),
         *(
@@ -329,26 +332,30 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),
-        *(internal_routes(hub, keys) if settings.server.internal is None else health_routes(hub.checks)),
+        *health_routes(hub.checks, metrics=hub.figures if public else None),
+        *api_routes(api),
         *(_dev_routes(hub) if dev_page else ()),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(CountRequests)], lifespan=_lifespan(hub))
+    taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
+    fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
+    counting = [Middleware(CountRequests)]
+    return FrontedApp(
+        fronts, metrics.count_request, routes=routes, middleware=counting, lifespan=_lifespan(hub)
+    )
 
 
 def create_internal_app(hub: Hub) -> Starlette:
-    """What listens on the internal port: the server API, health and metrics."""
-    return Starlette(routes=internal_routes(hub, _api_keys(hub.blueprint.settings)))
+    """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
+    api = _server_api(hub, _api_keys(hub.blueprint.settings))
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api)]
+    return FrontedApp(api, lambda _: None, routes=routes)
 
 
-def internal_routes(hub: Hub, keys: ApiKeys) -> list[BaseRoute]:
-    """The routes that the outside must not reach where there is a second port."""
+def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:
     settings = hub.blueprint.settings
-    return [
-        *health_routes(hub.checks, metrics=hub.figures),
-        *server_routes(
-            hub.node, keys, body_bytes=settings.api.body_bytes, history_page=settings.client.history_page
-        ),
-    ]
+    return server_api(
+        hub.node, keys, body_bytes=settings.api.body_bytes, history_page=settings.client.history_page
+    )
 
 
 def _api_keys(settings: Settings) -> ApiKeys:

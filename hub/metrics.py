@@ -126,9 +126,10 @@ LEASES = Gauge("hub_leases", "Leases of once-per-cluster work that this node hol
 LEASES_LOST = Counter(
     "hub_leases_lost", "Leases that ended while work ran under them, which was cancelled.", registry=REGISTRY
 )
-REQUESTS = Counter(
+REQUESTS = HotCounter(
     "hub_http_requests", "HTTP requests answered, by status class.", ["status"], registry=REGISTRY
 )
+_CLASSES = [REQUESTS.part(f"{number}xx") for number in range(1, 6)]
 PUBLISH_SECONDS = HotHistogram(
     "hub_publish_duration_seconds",
     "Time from a publish command to the broker's acknowledgement.",
@@ -162,6 +163,11 @@ WORKER_RESTARTS = Counter(
 
 APART = frozenset({"hub_topics", "hub_broker_up", "hub_build_info"})
 """Gauges whose sum over workers would say nothing: each worker's has a label `worker`. All others are summed."""
+
+
+def count_request(status: int) -> None:
+    """Counts an HTTP request that is answered with this status."""
+    _CLASSES[status // 100 - 1].inc()
 
 
 def exposition() -> bytes:

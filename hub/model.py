@@ -1,4 +1,7 @@
-"""The hub's own values: what a publication, a position and a client are, without any wire or storage form."""
+"""The hub's own values: what a publication, a position and a client are, without any wire or storage form.
+
+Those that are made with every publication are msgspec's structs: they cost a third of a dataclass to make.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import Struct, structs
 
 SlowPolicy = Literal["disconnect", "drop_oldest", "conflate"]
 
@@ -15,7 +19,7 @@ MAX_OFFSET: Final = 2**53 - 1
 """Beyond any topic's top; what clients send is cut to it, because not every broker and client counts further."""
 
 
-class Position(msgspec.Struct, frozen=True, gc=False):
+class Position(Struct, frozen=True, gc=False):
     """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
 
     offset: int
@@ -42,7 +46,7 @@ class ClientInfo:
     encoded: bytes = field(default=b"", init=False, compare=False, repr=False)
 
 
-class Publication(msgspec.Struct, gc=False):
+class Publication(Struct, gc=False):
     """One datum on a topic.
 
     `raw` is the payload's JSON text exactly as it was published, free of raw newlines; `offset` is 0 and `epoch` empty
@@ -86,7 +90,7 @@ class Publication(msgspec.Struct, gc=False):
         """A copy with other fields; `data=` may be given in place of `raw=` and is encoded."""
         if "data" in changes:
             changes["raw"] = msgspec.json.encode(changes.pop("data"))
-        return msgspec.structs.replace(self, **changes)
+        return structs.replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import Any, Final, Protocol
 
 from hub import metrics, recovery
-from hub.broker.base import INTERNAL_PREFIX, Outgoing
+from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
 from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
 from hub.handlers import Call, HandlerTable, TopicRule
 from hub.live import LiveTopic, Subscription
-from hub.model import ClientInfo, HistoryPage, HistoryQuery, Position, Publication, TopicOptions
+from hub.model import (
+    ClientInfo,
+    HistoryPage,
+    HistoryQuery,
+    Identity,
+    Position,
+    Publication,
+    TopicOptions,
+)
 from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
 from hub.positions import COMPARE_SECONDS, Comparison
@@ -34,6 +43,8 @@ from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
 _log = logging.getLogger("hub.router")
+TOLD_AT_ONCE: Final = 200
+"""Subscribers that are told of a gap in one turn of the loop."""
 _CATCH_UP_SECONDS = 3.0
 _UNDER_WAY_SECONDS = 0.5
 _UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
@@ -50,6 +61,18 @@ class Published:
     publication: Publication
     position: Position | None
     suppressed: bool
+
+
+class Publisher(Protocol):
+    """Who publishes, as handlers are told; it is asked only where there are any."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who it acts as."""
+
+    @property
+    def client(self) -> str:
+        """The session, "" where it is none."""
 
 
 class Router:
@@ -102,7 +125,7 @@ class Router:
         topic: str,
         raw: bytes,
         *,
-        by: Call | None = None,
+        by: Publisher | None = None,
         info: ClientInfo | None = None,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
@@ -124,7 +147,8 @@ class Router:
         publication = Publication(topic, raw, info=info, tags=tags, key=idempotency_key)
         self._check_payload(rule.options, raw)
         if rule.publish and not trusted:
-            publication = await self._handled(rule, params, by or Call(), publication)
+            call = Call(topic, params, by.identity, by.client) if by else Call(topic, params)
+            publication = await self._handled(rule, call, publication)
         outgoing = Outgoing(
             publication,
             None if skip_history else rule.options.history,
@@ -138,8 +162,25 @@ class Router:
         metrics.PUBLICATIONS.inc()
         return Published(publication, result.position, result.suppressed)
 
-    def publish_now(self, topic: str, rule: TopicRule, raw: bytes, info: ClientInfo) -> bool:
-        """As `publish`, for a topic whose rule is known, where nothing is to be waited for; False when there is.
+    @property
+    def prompt(self) -> bool:
+        """Whether `publish_now` may do: the broker is one that answers at once."""
+        return self.bridge.prompt
+
+    def publish_now(
+        self,
+        topic: str,
+        rule: TopicRule,
+        raw: bytes,
+        *,
+        info: ClientInfo | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+        skip_history: bool = False,
+    ) -> PublishResult | None:
+        """As `publish`, for a topic whose rule is known, where nothing is to be waited for; None when there is.
 
         Then nothing was done, and `publish` has to be awaited: there are handlers to be asked, or a broker elsewhere,
         or the payload will not do. Raises BrokerError.
@@ -147,14 +188,20 @@ class Router:
         options = rule.options
         plain = not rule.publish and options.schema is None
         if not plain or len(raw) > options.max_bytes or too_deep(raw):
-            return False
+            return None
         started = monotonic()
-        outgoing = Outgoing(Publication(topic, raw, 0, "", info), options.history)
-        if self.sender.send_now(outgoing, options.publish_wait) is None:
-            return False
-        metrics.PUBLISH_SECONDS.observe(monotonic() - started)
-        metrics.PUBLICATIONS.inc()
-        return True
+        outgoing = Outgoing(
+            Publication(topic, raw, 0, "", info, tags),
+            None if skip_history else options.history,
+            idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+        result = self.sender.send_now(outgoing, options.publish_wait)
+        if result is not None:
+            metrics.PUBLISH_SECONDS.observe(monotonic() - started)
+            metrics.PUBLICATIONS.inc()
+        return result
 
     def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
         if len(raw) > options.max_bytes:
@@ -170,10 +217,7 @@ class Router:
         if schema is not None:
             schema.check(raw)
 
-    async def _handled(
-        self, rule: TopicRule, params: Mapping[str, str], by: Call, publication: Publication
-    ) -> Publication:
-        call = Call(publication.topic, params, by.identity, by.client)
+    async def _handled(self, rule: TopicRule, call: Call, publication: Publication) -> Publication:
         for handler in rule.publish:
             changed = await self.table.run(handler, call, publication)
             if isinstance(changed, Publication):
@@ -230,7 +274,7 @@ class Router:
         metrics.SUBSCRIPTIONS.inc()
         return live.recovered(subscription, outcome)
 
-    def prompt(self, topic: str, since: Position | None) -> bool:
+    def subscribes_now(self, topic: str, since: Position | None) -> bool:
         """Whether `subscribe` has nothing to wait for: the topic is open here and there is nothing to catch up with."""
         live = self._topics.get(topic)
         if live is None or not live.opened:
@@ -389,10 +433,23 @@ class Router:
             metrics.GAPS.labels("filled").inc()
             return live.catch_up(filled.publications) and live.release(live.position)
         metrics.GAPS.labels("told").inc()
-        lost = live.subscribers()
-        for subscription in lost:
-            subscription.owner.insufficient(live.name)
+        live.part()
+        self._tell_some(live)
+        if live.parted:
+            self._tasks.spawn(self._tell(live), f"tell a gap on {live.name}")
         return live.release(page.position)
+
+    async def _tell(self, live: LiveTopic) -> None:
+        while live.parted:
+            await asyncio.sleep(0)
+            self._tell_some(live)
+
+    @staticmethod
+    def _tell_some(live: LiveTopic) -> None:
+        """Tells some of those who missed something, as many as take some 5 ms, and they are no subscribers any more."""
+        for subscription in list(islice(live.parted, TOLD_AT_ONCE)):
+            live.parted.pop(subscription, None)
+            subscription.owner.insufficient(live.name)
 
 
 async def _result(task: asyncio.Task[Any] | Awaitable[Any]) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psutil
 
@@ -23,12 +23,21 @@ from hub.errors import (
     TopicError,
     broker_refusal,
 )
+from hub.handlers import TopicRule
 from hub.model import TopicOptions
 from hub.node import Node
 
+T = TypeVar("T")
+Told = dict[str, Any]
+"""The answer to one of several commands."""
+Now = Callable[[T], Told | None]
+"""Does one without waiting; None, and nothing done, where `Later` has to."""
+Later = Callable[[T], Awaitable[Told]]
+
 _log = logging.getLogger("hub.api")
+MAX_REMEMBERED: Final = 16_384
 AT_ONCE: Final = 64
-"""Publishes of one request that are under way at the same time; more would only wait for the broker in memory."""
+"""Publishes of one request that are under way at the same time, and that are done before others have their turn."""
 
 
 class Desk:
@@ -40,6 +49,14 @@ class Desk:
         self.name = f"{socket.gethostname()}_{os.getpid()}"
         self.process = psutil.Process()
         self.process.cpu_percent()
+        self.publishable: dict[tuple[str, str], TopicRule] = {}
+        """What is known of topics on which a key may publish, by the key's name and the topic."""
+
+    def remember(self, key: ApiKey, topic: str, rule: TopicRule) -> None:
+        """Notes that a key may publish on a topic: neither keys nor rules change while the node runs."""
+        if len(self.publishable) >= MAX_REMEMBERED:
+            self.publishable.clear()
+        self.publishable[key.name, topic] = rule
 
     def options(self, topic: str) -> TopicOptions:
         """The topic's options; raises TopicError, or ReplyError 102."""
@@ -48,10 +65,12 @@ class Desk:
 
 def demand(key: ApiKey, topic: str | None, *methods: str) -> None:
     """Raises ReplyError 103 when the key's scopes hold none of the methods on the topic."""
-    if not any(key.may(method, topic) for method in methods):
-        raise ReplyError(
-            PERMISSION_DENIED, f"permission denied: the API key {key.name!r} has no scope for this call"
-        )
+    for method in methods:
+        if key.may(method, topic):
+            return
+    raise ReplyError(
+        PERMISSION_DENIED, f"permission denied: the API key {key.name!r} has no scope for this call"
+    )
 
 
 def told(error: HubError) -> dict[str, Any]:
@@ -74,9 +93,44 @@ def _as_reply(error: HubError) -> ReplyError:
     return ReplyError(INTERNAL)
 
 
-async def in_slices(tasks: Sequence[Callable[[], Awaitable[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """Runs all, some at once, and gives what they return in their order."""
-    done: list[dict[str, Any]] = []
-    for start in range(0, len(tasks), AT_ONCE):
-        done += await asyncio.gather(*(task() for task in tasks[start : start + AT_ONCE]))
+async def in_order(items: Sequence[T], now: Now[T], later: Later[T]) -> list[Told]:
+    """What becomes of each, one after another: by `now`, or by `later` where that is None.
+
+    A HubError that either raises is told in its place.
+    """
+    done: list[Told] = []
+    for start in range(0, len(items), AT_ONCE):
+        if start:
+            await asyncio.sleep(0)  # others have their turn
+        for item in items[start : start + AT_ONCE]:
+            found = _tried(now, item)
+            done.append(await _awaited(later, item) if found is None else found)
     return done
+
+
+async def in_slices(items: Sequence[T], now: Now[T], later: Later[T]) -> list[Told]:
+    """The same for some at once, in no order; the answers stand in that of the items."""
+    done: list[Told] = []
+    for start in range(0, len(items), AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        some = items[start : start + AT_ONCE]
+        found = [_tried(now, item) for item in some]
+        waiting = [_awaited(later, item) for item, each in zip(some, found, strict=True) if each is None]
+        answers = iter(await asyncio.gather(*waiting))
+        done += [next(answers) if each is None else each for each in found]
+    return done
+
+
+def _tried(now: Now[T], item: T) -> Told | None:
+    try:
+        return now(item)
+    except HubError as error:
+        return {"error": told(error)}
+
+
+async def _awaited(later: Later[T], item: T) -> Told:
+    try:
+        return await later(item)
+    except HubError as error:
+        return {"error": told(error)}

@@ -13,35 +13,51 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from hub.api.asking import channels, history, history_remove, info, presence, presence_stats
-from hub.api.desk import Desk, in_slices, told
+from hub.api.desk import Desk, Told, in_order, in_slices
 from hub.api.ordering import disconnect, refresh, subscribe, unsubscribe
-from hub.api.publishing import broadcast, publish
+from hub.api.publishing import broadcast, publish, publish_now
 from hub.auth.api_keys import ApiKey
-from hub.errors import BAD_REQUEST, METHOD_NOT_FOUND, HubError, ReplyError
+from hub.errors import BAD_REQUEST, METHOD_NOT_FOUND, ReplyError
 from hub.protocol import server_api as wire
 
+Command = Mapping[str, msgspec.Raw]
+"""A method's name and its request."""
 
-async def batch(desk: Desk, key: ApiKey, request: wire.Batch) -> dict[str, list[dict[str, Any]]]:
+
+async def batch(desk: Desk, key: ApiKey, request: wire.Batch) -> dict[str, list[Told]]:
     """Does several commands and answers each in its place."""
     if request.commands is None:
         raise ReplyError(BAD_REQUEST, "bad request: commands is missing")
-    tasks = [partial(_command, desk, key, command) for command in request.commands]
-    if request.parallel:
-        return {"replies": await in_slices(tasks)}
-    return {"replies": [await task() for task in tasks]}
+    done = in_slices if request.parallel else in_order
+    now = partial(_now, desk, key) if desk.node.router.prompt else _never
+    return {"replies": await done(request.commands, now, partial(_later, desk, key))}
 
 
-async def _command(desk: Desk, key: ApiKey, command: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    try:
-        if len(command) != 1:
-            raise ReplyError(BAD_REQUEST, "bad request: a command has one method")
-        name, body = next(iter(command.items()))
-        method = METHODS.get(name)
-        if method is None or name == "batch":
-            raise ReplyError(METHOD_NOT_FOUND)
-        return {name: await method.call(desk, key, _decoded(method, body))}
-    except HubError as error:
-        return {"error": told(error)}
+def _never(_: Command) -> None:
+    """Nothing is done at once where the broker has to be waited for."""
+
+
+def _now(desk: Desk, key: ApiKey, command: Command) -> Told | None:
+    name, body, method = _named(command)
+    if method.now is None:
+        return None
+    result = method.now(desk, key, _decoded(method, body))
+    return None if result is None else {name: result}
+
+
+async def _later(desk: Desk, key: ApiKey, command: Command) -> Told:
+    name, body, method = _named(command)
+    return {name: await method.call(desk, key, _decoded(method, body))}
+
+
+def _named(command: Command) -> tuple[str, msgspec.Raw, Method]:
+    if len(command) != 1:
+        raise ReplyError(BAD_REQUEST, "bad request: a command has one method")
+    ((name, body),) = command.items()
+    method = METHODS.get(name)
+    if method is None or name == "batch":
+        raise ReplyError(METHOD_NOT_FOUND)
+    return name, body, method
 
 
 def _decoded(method: Method, body: msgspec.Raw) -> Any:
@@ -52,18 +68,21 @@ def _decoded(method: Method, body: msgspec.Raw) -> Any:
 
 
 class Method(NamedTuple):
-    """A method with the decoder of its request."""
+    """A method with the decoder of its request; `now` does it where nothing has to be waited for, else it is None."""
 
     call: Callable[..., Awaitable[Any]]
     decode: Callable[[bytes | msgspec.Raw], Any]
+    now: Callable[..., Any] | None = None
 
 
-def _method(call: Callable[..., Awaitable[Any]], request: type[msgspec.Struct]) -> Method:
-    return Method(call, msgspec.json.Decoder(request).decode)
+def _method(
+    call: Callable[..., Awaitable[Any]], request: type[msgspec.Struct], now: Callable[..., Any] | None = None
+) -> Method:
+    return Method(call, msgspec.json.Decoder(request).decode, now)
 
 
 METHODS: Final[Mapping[str, Method]] = {
-    "publish": _method(publish, wire.Publish),
+    "publish": _method(publish, wire.Publish, publish_now),
     "broadcast": _method(broadcast, wire.Broadcast),
     "presence": _method(presence, wire.OneTopic),
     "presence_stats": _method(presence_stats, wire.OneTopic),

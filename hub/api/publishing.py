@@ -5,14 +5,13 @@ A broadcast is so many publishes: a key that may publish on a topic may broadcas
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import msgspec
 
-from hub.api.desk import Desk, demand, in_slices, told
+from hub.api.desk import Desk, Told, demand, in_slices
 from hub.auth.api_keys import ApiKey
-from hub.errors import BAD_REQUEST, HubError, ReplyError
+from hub.errors import BAD_REQUEST, ReplyError
+from hub.handlers import TopicRule
+from hub.model import Position
 from hub.protocol import server_api as wire
 from hub.protocol.json_codec import compact, payload
 
@@ -24,20 +23,36 @@ async def publish(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.Publis
     return await _publish(desk, topic, _payload(request), request)
 
 
-async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[str, list[dict[str, Any]]]:
+def publish_now(desk: Desk, key: ApiKey, request: wire.Publish) -> wire.PublishResult | None:
+    """As `publish`, where nothing has to be waited for; None, and nothing done, elsewhere."""
+    topic = request.channel or ""
+    rule = desk.publishable.get((key.name, topic))
+    if rule is None:
+        demand(key, topic, "publish")
+    raw = _payload(request)
+    if rule is None:
+        rule = desk.node.rule(topic)[0]
+        desk.remember(key, topic, rule)
+    return _publish_now(desk, rule, topic, raw, request)
+
+
+async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[str, list[Told]]:
     """Publishes the same on several topics; each has an answer of its own."""
     if not request.channels:
         raise ReplyError(BAD_REQUEST, "bad request: channels is missing or empty")
     raw = _payload(request)
 
-    async def one(topic: str) -> dict[str, Any]:
-        try:
-            demand(key, topic, "broadcast", "publish")
-            return {"result": await _publish(desk, topic, raw, request)}
-        except HubError as error:
-            return {"error": told(error)}
+    def now(topic: str) -> Told | None:
+        if not desk.node.router.prompt:
+            return None
+        demand(key, topic, "broadcast", "publish")
+        result = _publish_now(desk, desk.node.rule(topic)[0], topic, raw, request)
+        return None if result is None else {"result": result}
 
-    return {"responses": await in_slices([partial(one, topic) for topic in request.channels])}
+    async def later(topic: str) -> Told:
+        return {"result": await _publish(desk, topic, raw, request)}
+
+    return {"responses": await in_slices(request.channels, now, later)}
 
 
 def _payload(request: wire.Payload) -> bytes:
@@ -67,5 +82,24 @@ async def _publish(desk: Desk, topic: str, raw: bytes, request: wire.Payload) ->
         version_epoch=request.version_epoch or "",
         skip_history=bool(request.skip_history),
     )
-    at = result.position
+    return _placed(result.position)
+
+
+def _publish_now(
+    desk: Desk, rule: TopicRule, topic: str, raw: bytes, request: wire.Payload
+) -> wire.PublishResult | None:
+    result = desk.node.router.publish_now(
+        topic,
+        rule,
+        raw,
+        tags=request.tags,
+        idempotency_key=request.idempotency_key or "",
+        version=request.version or 0,
+        version_epoch=request.version_epoch or "",
+        skip_history=bool(request.skip_history),
+    )
+    return None if result is None else _placed(result.position)
+
+
+def _placed(at: Position | None) -> wire.PublishResult:
     return wire.PublishResult() if at is None else wire.PublishResult(at.offset, at.epoch)

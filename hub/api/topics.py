@@ -27,7 +27,6 @@ from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
 from hub.auth.bearer import presented_token
 from hub.auth.origin import origin_allowed
 from hub.errors import BAD_REQUEST, PERMISSION_DENIED, UNAUTHORIZED, UNRECOVERABLE, HubError, ReplyError
-from hub.handlers import Call
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.node import Node
 from hub.protocol.commands import WirePublication
@@ -61,6 +60,7 @@ class Caller(NamedTuple):
 
     key: ApiKey | None
     identity: Identity
+    client: str = ""
 
 
 class Question(NamedTuple):
@@ -128,7 +128,7 @@ class TopicApi:
         result = await self._node.router.publish(
             asked.topic,
             raw,
-            by=Call(identity=identity),
+            by=caller,
             info=None if identity.anonymous else ClientInfo(identity.user, "", identity.info),
             idempotency_key=key,
         )

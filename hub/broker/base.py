@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import msgspec
 from broadcaster import BroadcastBackend
+from msgspec import Struct
 
 from hub.errors import BrokerError
 from hub.model import HistoryOptions, HistoryPage, HistoryQuery, Position, Publication
@@ -33,7 +33,7 @@ INTERNAL_PREFIX = "\x1f"
 """Begins the names of the hub's own channels (probes, control between nodes); no topic may hold this character."""
 
 
-class PublishResult(msgspec.Struct, frozen=True, gc=False):
+class PublishResult(Struct, frozen=True, gc=False):
     """What became of a publish.
 
     `position` is None on topics without history. `suppressed` is true when it was not sent, because its idempotency
@@ -44,7 +44,7 @@ class PublishResult(msgspec.Struct, frozen=True, gc=False):
     suppressed: bool = False
 
 
-class Outgoing(msgspec.Struct):
+class Outgoing(Struct):
     """A publication on its way to the broker, with how to keep it; the broker writes `result`.
 
     It carries its own result because `Broadcast.publish` returns nothing. `idempotency_key` is remembered per topic

@@ -92,6 +92,11 @@ class Bridge:
         return self._running and self.broker.connected and self._probe.fresh
 
     @property
+    def prompt(self) -> bool:
+        """Whether `publish_now` publishes."""
+        return self._running and self.broker.prompt
+
+    @property
     def topics(self) -> int:
         """How many topics are subscribed, the hub's own not counted."""
         return len(self._topics) - len(self._internal) if self._running else 0
@@ -161,7 +166,7 @@ class Bridge:
 
         Raises BrokerError as `publish` does.
         """
-        if not (self._running and self.broker.prompt):
+        if not self.prompt:
             return None
         publishing = self._broadcast.publish(outgoing.publication.topic, outgoing)
         try:

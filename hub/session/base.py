@@ -232,7 +232,7 @@ class Session(ABC):
             bool(rule.subscribe)
             or (rule.options.presence and self.node.presence.shared)
             or (self._departing is not None and wanted.topic in self._departing)
-            or not self.node.router.prompt(wanted.topic, wanted.since)
+            or not self.node.router.subscribes_now(wanted.topic, wanted.since)
         )
 
     async def _make(self, wanted: Wanted, rule: TopicRule, params: Mapping[str, str]) -> Established:
@@ -325,7 +325,8 @@ class Session(ABC):
         if self._grant(topic) is None:
             self.node.demand(self.identity, "publish", topic)
         held = self.subscriptions.get(topic)
-        await self.node.router.publish(topic, raw, by=self.call(), info=held.info if held else self.info())
+        info = held.info if held is not None else self.info()
+        await self.node.router.publish(topic, raw, by=self, info=info)
 
     def publish_now(self, topic: str, raw: bytes) -> bool:
         """Publishes as the client, where nothing has to be waited for. Raises BrokerError.
@@ -339,7 +340,8 @@ class Session(ABC):
         if rule is None:
             return False
         held = self.subscriptions.get(topic)
-        return self.node.router.publish_now(topic, rule, raw, held.info if held is not None else self.info())
+        info = held.info if held is not None else self.info()
+        return self.node.router.publish_now(topic, rule, raw, info=info) is not None
 
     def _grant(self, topic: str) -> TopicRule | None:
         """The rule of a topic on which the client may publish, None on others.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, BaseTransport
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from hub.protocol.answers import Answer, Prompt
 from hub.transports.connection import Connection
 from hub.transports.deadlines import Deadlines
 from hub.transports.extensions import agree
@@ -28,6 +29,8 @@ HEADER_SECONDS: Final = 10.0
 """How long a client may take to send the headers of a request, or an endpoint to answer a handshake."""
 HEADER_BYTES: Final = 65_536
 """Bytes of a request's line and headers."""
+AT_ONCE: Final = 64
+"""Requests of one connection that are answered before others have their turn."""
 
 
 class HubHttpProtocol(HttpToolsProtocol):
@@ -66,6 +69,13 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._rest = b""
         self._upgrading: bool | None = None
         """Whether the request asks for a WebSocket; None until its headers have come whole."""
+        self._prompt: Mapping[bytes, Prompt] = getattr(config.app, "prompt", {})
+        self._asked: Prompt | None = None
+        """The endpoint that may answer the request under way at once."""
+        self._body = b""
+        """What has come of the body of that request."""
+        self._turn = 0
+        """Requests answered at once since bytes came."""
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait for a request.
@@ -84,6 +94,7 @@ class HubHttpProtocol(HttpToolsProtocol):
         """Feeds the parser."""
         self._unset_keepalive_if_required()
         requests = self._requests
+        self._turn = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -97,6 +108,8 @@ class HubHttpProtocol(HttpToolsProtocol):
             else:
                 self._unsupported_upgrade_warning()
             return
+        if self._asked is not None:
+            self._await()
         if requests == self._requests and self._in_headers:
             self._heading += len(data)
             self._watch()
@@ -126,7 +139,55 @@ class HubHttpProtocol(HttpToolsProtocol):
         """The headers have come whole."""
         self._requests += 1
         self._heading = 0
+        asked = self._prompt.get(self.url.partition(b"?")[0])
+        if asked is not None and self._free:
+            self._asked = asked
+        else:
+            super().on_headers_complete()
+
+    @property
+    def _free(self) -> bool:
+        """Whether the request whose headers have come may be answered at once; else ASGI knows what to do with it."""
+        return (
+            self._turn < AT_ONCE
+            and self._in_headers
+            and self.parser.get_method() == b"POST"
+            and not (self.expect_100_continue or self.flow.write_paused or self.parser.should_upgrade())
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body has come."""
+        if self._asked is None:
+            super().on_body(body)
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """A request has come whole."""
+        if self._asked is not None:
+            query = self.url.partition(b"?")[2]
+            answer = self._asked.answer_now(self.headers, query, self._body)
+            if answer is not None:
+                self._answer(answer)
+                return
+            self._await()
+        super().on_message_complete()
+
+    def _answer(self, answer: Answer) -> None:
+        self._asked, self._body = None, b""
+        self._turn += 1
+        closing = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+        self.transport.write(answer.response(closing=closing))
+        if closing:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _await(self) -> None:
+        """Hands the request to ASGI, with what has come of its body."""
+        body, self._asked, self._body = self._body, None, b""
         super().on_headers_complete()
+        if body:
+            super().on_body(body)
 
     def handle_websocket_upgrade(self) -> None:
         """Gives the socket to a connection, and runs the endpoint that decides about it."""

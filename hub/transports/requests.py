@@ -6,8 +6,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub import metrics
 
-_CLASSES = {number: metrics.REQUESTS.labels(f"{number}xx") for number in range(1, 6)}
-
 
 class CountRequests:
     """Pure ASGI middleware; WebSockets pass untouched, they count as connections."""
@@ -23,7 +21,7 @@ class CountRequests:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _CLASSES[message["status"] // 100].inc()
+                metrics.count_request(message["status"])
             await send(message)
 
         await self._app(scope, receive, counted)

@@ -248,3 +248,20 @@ def test_probe_is_lost_only_when_none_came_back_for_the_grace() -> None:
     assert probe.lost
     probe.forget()
     assert not probe.lost
+
+
+async def test_what_waits_is_handed_over_at_once_however_much_it_is(bridge: Bridge, broker: Faulty) -> None:
+    topics = [f"t{number}" for number in range(20)]
+    await bridge.start()
+    for topic in topics:
+        await bridge.subscribe(topic)
+    await asyncio.sleep(0)
+    taken = recorder(bridge).deliveries
+    for _ in range(50):
+        for topic in topics:
+            bridge.publish_now(Outgoing(Publication(topic, b"1")))
+    for _ in range(3):  # the listener is woken once, and then each topic's pump
+        await asyncio.sleep(0)
+    assert [len(recorder(bridge).raws(topic)) for topic in topics] == [50] * 20
+    assert recorder(bridge).deliveries == taken + 20
+    await bridge.stop()
