@@ -345,7 +345,7 @@ def show(found: dict[str, float], room: int, ways: Sequence[Whole]) -> None:
         print(f"| {name} | {took:.1f} | {took:.1f} |")
     rest = found["room"] - found["echo"] - more
     print(f"| {room - 1} more subscribers, {more / (room - 1):.2f} each | | {more:.1f} |")
-    print(f"| that they are not in the caches | | {rest:.1f} |")
+    print(f"| what else a room changes: caches, fewer publishers | | {rest:.1f} |")
     print(f"| **the whole publication** | **{found['echo']:.1f}** | **{found['room']:.1f}** |")
     print(f"| writes | {ways[1].writes:.1f} | {ways[2].writes:.1f} |")
 
