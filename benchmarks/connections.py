@@ -1,14 +1,15 @@
 """What a connection costs the hub: CPU to open it, memory to keep it, CPU while it does nothing but be pinged.
 
     python benchmarks/connections.py [--connections 5000] [--idle 30]
-    python benchmarks/connections.py --hold 50000 [--idle 30]
+    python benchmarks/connections.py --hold 50000 [--idle 30] [--workers 3 --broker redis://127.0.0.1:6379]
 
 Runs a fresh hub for each kind of client, in a process of its own. Each client has a token and is subscribed to one
 topic of 50. CPU is user and system time of the hub; memory is the growth of its PSS, without the kernel's buffers.
 
 With `--hold` so many clients of the client protocol are held by one hub, all subscribed to one topic, which is
 published to. They live in several processes, each with an address of its own (127.0.0.2 and so on), since one address
-has not ports enough. Every process may open as many files as `ulimit -Hn` says, the hub too.
+has not ports enough. Every process may open as many files as `ulimit -Hn` says, the hub too; where that is less than
+so many, several workers can hold them, and their memory and CPU are added up.
 """
 
 from __future__ import annotations
@@ -191,15 +192,30 @@ def holder(link: Connection, port: int, source: str, first: int, count: int) -> 
         link.send(held.read(*order))
 
 
-def hold(count: int, idle: float) -> None:
+def family(pid: int) -> list[int]:
+    """A process and those that it has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def hold(count: int, idle: float, workers: int, broker: str) -> None:
     """One hub with very many clients."""
     context = multiprocessing.get_context("spawn")
-    with hub(CONFIG) as (port, pid):
+    more = f"server: {{workers: {workers}}}\nbroker: {{url: {broker!r}}}\n" if workers > 1 else ""
+    with hub(CONFIG + more) as (port, parent):
         warm = [client(port, number, token("warm")) for number in range(200)]
         for one in warm:
             one.close()
         time.sleep(1)
-        memory, cpu, begun = pss_kib(pid), cpu_seconds(pid), time.monotonic()
+        pids = family(parent)
+
+        def pss_kib_of_all() -> float:
+            return sum(map(pss_kib, pids))
+
+        def cpu_of_all() -> float:
+            return sum(map(cpu_seconds, pids))
+
+        memory, cpu, begun = pss_kib_of_all(), cpu_of_all(), time.monotonic()
         links, processes = [], []
         for number, first in enumerate(range(0, count, EACH)):
             near, far = context.Pipe()
@@ -209,24 +225,24 @@ def hold(count: int, idle: float) -> None:
             processes[-1].start()
             links.append(near)
         _gather(links)
-        took, opening = time.monotonic() - begun, (cpu_seconds(pid) - cpu) / count
-        each = (pss_kib(pid) - memory) / count
+        took, opening = time.monotonic() - begun, (cpu_of_all() - cpu) / count
+        each = (pss_kib_of_all() - memory) / count
         reached, spent = [], []
         for number in range(5):
             mark = f"mark {number};"
             for link in links:
                 link.send((60.0, mark.encode()))
             time.sleep(0.3)
-            cpu, begun = cpu_seconds(pid), time.monotonic()
+            cpu, begun = cpu_of_all(), time.monotonic()
             publish(port, json.dumps({"text": mark.ljust(100, "x")}).encode())
             reached.append(max(_gather(links)) - begun)
-            spent.append((cpu_seconds(pid) - cpu) / count)
+            spent.append((cpu_of_all() - cpu) / count)
         for link in links:
             link.send((idle, b"\0"))
         time.sleep(1)
-        cpu = cpu_seconds(pid)
+        cpu = cpu_of_all()
         time.sleep(idle - 2)
-        share_idle = (cpu_seconds(pid) - cpu) / (idle - 2)
+        share_idle = (cpu_of_all() - cpu) / (idle - 2)
         _gather(links)
         for link in links:
             link.send(None)
@@ -257,14 +273,17 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=5_000)
     parser.add_argument("--idle", type=float, default=30, help="seconds for which they are idle")
     parser.add_argument("--hold", type=int, help="hold so many with one hub, and measure nothing else")
+    parser.add_argument("--workers", type=int, default=1, help="of the hub that holds them")
+    parser.add_argument("--broker", default="redis://127.0.0.1:6379", help="between the workers")
     given = parser.parse_args()
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if given.hold:
         expect(
-            given.hold <= limit - SPARE, f"one process may open {limit} files here (ulimit -Hn), and no more"
+            given.hold <= (limit - SPARE) * given.workers,
+            f"one process may open {limit} files here (ulimit -Hn), and no more",
         )
-        hold(given.hold, given.idle)
+        hold(given.hold, given.idle, given.workers, given.broker)
         return
     count = min(given.connections, limit - SPARE - 200)
     print(f"{count} connections\n")
