@@ -45,7 +45,11 @@ HUB: Final = {
 CHANNEL: Final = {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
 KEPT: Final = {"history_size": 100, "history_ttl": "5m", "force_recovery": True}
 CENTRIFUGO: Final = {
-    "client": {"allow_anonymous_connect_without_token": True, "allowed_origins": ["*"], "queue_max_size": QUEUE},
+    "client": {
+        "allow_anonymous_connect_without_token": True,
+        "allowed_origins": ["*"],
+        "queue_max_size": QUEUE,
+    },
     "http_api": {"key": KEY},
     "usage_stats": {"disabled": True},
     "log": {"level": "error"},
@@ -66,7 +70,17 @@ def server(name: str, centrifugo: str, *, history: bool) -> Iterator[tuple[int, 
         if name == "hub":
             topic = TOPIC | ({"history": HISTORY} if history else {})
             config.write_text(json.dumps(HUB | {"topics": {"{topic:rest}": topic}}))
-            command = [sys.executable, "-m", "hub", "serve", "--migrate", "-c", str(config), "--port", str(port)]
+            command = [
+                sys.executable,
+                "-m",
+                "hub",
+                "serve",
+                "--migrate",
+                "-c",
+                str(config),
+                "--port",
+                str(port),
+            ]
         else:
             channel = {"without_namespace": CHANNEL | (KEPT if history else {})}
             config.write_text(json.dumps(CENTRIFUGO | {"channel": channel}))

@@ -66,6 +66,7 @@ REGISTERS: Final = {
     "leases by name, as many as plugins and schedules have": {"Leases._held", "NatsLeases._mine"},
     "caches that forget the oldest beyond a number": {
         "Deltas._kept",
+        "Desk.publishable",
         "PatternTable._found",
         "Router._warned",
         "TokenVerifier._verified",

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from msgspec import Struct
+
 import hub.plugin
 import hub.testing
 from hub.errors import Code
@@ -140,16 +142,17 @@ def _spaced(part: str) -> str:
 
 
 def _class_head(found: type) -> str:
-    """How a class is made: a dataclass by its fields, any other by the parameters of its constructor."""
+    """How a class is made: a dataclass or struct by its fields, any other by the parameters of its constructor."""
     node = _parsed(found)
-    bases = [ast.unparse(base) for base in node.bases]
+    bases = [ast.unparse(base) for base in (*node.bases, *node.keywords)]
     base = f"({', '.join(bases)})" if bases else ""
-    if dataclasses.is_dataclass(found):
+    plain = dataclasses.is_dataclass(found)
+    if plain or issubclass(found, Struct):
         fields = [
             ast.unparse(each).replace("'", '"') for each in node.body if isinstance(each, ast.AnnAssign)
         ]
         body = "".join(f"\n    {field}" for field in fields) or " ..."
-        return f"@dataclass\nclass {node.name}{base}:{body}"
+        return f"{'@dataclass' + chr(10) if plain else ''}class {node.name}{base}:{body}"
     made = next((each for each in node.body if getattr(each, "name", "") == "__init__"), None)
     if made is None:
         return f"class {node.name}{base}"
