@@ -323,12 +323,12 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     public = settings.server.internal is None
     api = _server_api(hub, keys) if public else {}
     routes: list[BaseRoute] = [
-        WebSocketRoute("/connection/websocket", ClientSocket(node, origins).__call__),
+        WebSocketRoute("/connection/websocket", ClientSocket(node, origins)),
         *(
-            WebSocketRoute(path, TopicSocket(node, origins, template).__call__)
+            WebSocketRoute(path, TopicSocket(node, origins, template))
             for path, template in hub.blueprint.sockets.items()
         ),
-        WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins).__call__),
+        WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins)),
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),

@@ -79,7 +79,7 @@ class Subscription:
     def release(self) -> None:
         """The client has caught up: it gets what waits, or learns that it missed something it can recover."""
         waiting, self.waiting = self.waiting, None
-        if waiting is None:
+        if waiting is None or self.gone:
             return
         if waiting.dropped and self.options.history is not None:
             self.owner.insufficient(self.topic)
@@ -119,6 +119,7 @@ class LiveTopic:
         "offset",
         "opened",
         "overflow",
+        "parted",
         "records",
         "rule",
         "users",
@@ -141,6 +142,8 @@ class LiveTopic:
         self.mending = False
         self.mend_again = False
         self.visit: Visit | None = None
+        self.parted: dict[Subscription, None] = {}
+        """Who missed something, gets nothing more, and has yet to be told so."""
         self.records: list[Record] = []
         """What is delivered is recorded here for subscribers whose history is being read."""
         self._pending: list[Publication] = []
@@ -184,9 +187,19 @@ class LiveTopic:
         else:
             self.groups.setdefault(subscription.wire, set()).add(subscription)
 
+    def part(self) -> None:
+        """Parts from all subscribers, who miss something: whoever comes from now on is another case."""
+        lost = self.subscribers()
+        self.groups, self._views, self._arrivals, self._joining = {}, None, {}, []
+        for subscription in lost:
+            subscription.gone = True
+        self.parted.update(dict.fromkeys(lost))
+
     def discard(self, subscription: Subscription) -> None:
         """Takes a subscriber out, for good; an unknown one is no error."""
         subscription.gone = True
+        if self.parted:
+            self.parted.pop(subscription, None)
         if self._arrivals.pop(subscription, None) is not None:
             return
         if subscription.delta or subscription.filter is not None:
@@ -205,11 +218,12 @@ class LiveTopic:
         found = [subscription for group in self.groups.values() for subscription in group]
         if self._views is not None:
             found += self._views.viewers()
-        return [*found, *self._arrivals, *(each for each in self._joining if not each.gone)]
+        found += (each for each in self._joining if not each.gone)
+        return [*found, *self._arrivals]
 
     def count(self) -> int:
         """How many subscribers there are."""
-        found = len(self._arrivals)
+        found = len(self._arrivals) + len(self.parted)
         for group in self.groups.values():
             found += len(group)
         if self._views is not None:
@@ -437,10 +451,10 @@ def _joined(wire: Wire, topic: str, publications: list[Publication]) -> list[Uni
         if piece is None:
             continue
         if pieces and size + len(piece) > MAX_JOINED:
-            units.append(wire.join(pieces))
+            units.append(wire.share(pieces))
             pieces, size = [], 0
         pieces.append(piece)
         size += len(piece)
     if pieces:
-        units.append(wire.join(pieces))
+        units.append(wire.share(pieces))
     return units

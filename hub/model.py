@@ -19,7 +19,7 @@ MAX_OFFSET: Final = 2**53 - 1
 """Beyond any topic's top; what clients send is cut to it, because not every broker and client counts further."""
 
 
-class Position(Struct, frozen=True):
+class Position(Struct, frozen=True, gc=False):
     """A place in a topic's history: `offset` counts publications from 1, a new `epoch` says that it restarted."""
 
     offset: int
@@ -42,15 +42,16 @@ class ClientInfo:
     client: str
     conn_info: bytes | None = None
     chan_info: bytes | None = None
+    # What the codec of the client protocol made of it, once it has; its own affair.
     encoded: bytes = field(default=b"", init=False, compare=False, repr=False)
-    """What the codec of the client protocol made of it, once it has; its own affair."""
 
 
-class Publication(Struct):
+class Publication(Struct, gc=False):
     """One datum on a topic.
 
     `raw` is the payload's JSON text exactly as it was published, free of raw newlines; `offset` is 0 and `epoch` empty
-    where the topic keeps no history. Treat instances as immutable; `replace` gives a changed copy.
+    where the topic keeps no history. Treat instances as immutable (a struct is made three times as fast as a dataclass,
+    and the garbage collector need not look at those that histories keep); `replace` gives a changed copy.
     """
 
     topic: str

@@ -95,28 +95,39 @@ class Registry:
 
     def __init__(self) -> None:
         self._clients: dict[str, Member] = {}
-        self._users: dict[str, set[Member]] = {}
+        self._users: dict[str, Member | set[Member]] = {}
+        """A user's only session, as most have one, or all of several."""
 
     def add(self, member: Member) -> None:
         """Enters a session that has an identity."""
         self._clients[member.client] = member
-        self._users.setdefault(member.identity.user, set()).add(member)
+        user = member.identity.user
+        known = self._users.get(user)
+        if known is None:
+            self._users[user] = member
+        elif isinstance(known, set):
+            known.add(member)
+        elif known is not member:
+            self._users[user] = {known, member}
 
     def remove(self, member: Member) -> None:
         """Takes a session out; an unknown one is no error."""
         if self._clients.pop(member.client, None) is None:
             return
-        members = self._users[member.identity.user]
-        members.discard(member)
-        if not members:
-            del self._users[member.identity.user]
+        user = member.identity.user
+        known = self._users[user]
+        if isinstance(known, set):
+            known.discard(member)
+        if not known or known is member:
+            del self._users[user]
 
     def find(self, user: str, client: str) -> list[Member]:
         """The sessions that an order means."""
         if client:
             member = self._clients.get(client)
             return [member] if member is not None and user in ("", member.identity.user) else []
-        return list(self._users.get(user, ()))
+        known = self._users.get(user, ())
+        return list(known) if isinstance(known, set | tuple) else [known]
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -188,11 +199,13 @@ class Node:
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
         """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
-        rule, params = self.rule(topic)
-        decides = bool(
-            rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ()
-        )
-        return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
+        return _permits(identity, action, topic, *self.rule(topic))
+
+    def may_subscribe(
+        self, identity: Identity, topic: str, rule: TopicRule, params: Mapping[str, str]
+    ) -> bool:
+        """The same for who has looked up the rule."""
+        return _permits(identity, "subscribe", topic, rule, params)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
         """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
@@ -239,3 +252,8 @@ class Node:
             elif order.action == "refresh":
                 member.order_refresh(order.expires_at)
         return b""
+
+
+def _permits(identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]) -> bool:
+    decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
+    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed

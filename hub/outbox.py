@@ -43,10 +43,13 @@ class Wire(Protocol):
         """One publication as a piece; None when this kind of client is told nothing of it."""
 
     def join(self, pieces: list[bytes]) -> Unit:
-        """Several pieces as what the transport writes at once."""
+        """Several pieces of one session's own as what its transport writes at once."""
+
+    def share(self, pieces: list[bytes]) -> Unit:
+        """The same for what many transports write: made once, so that it may take longer and become smaller."""
 
     def alone(self, topic: str, publication: Publication) -> Unit | None:
-        """One publication as what the transport writes: the two above in one, for the case that is met most."""
+        """One publication, shared: what `share` makes of it, in one step for the case that is met most."""
 
     @property
     def separator(self) -> bytes:

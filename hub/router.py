@@ -11,8 +11,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from hub import metrics, recovery
 from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
@@ -42,6 +43,8 @@ from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
 _log = logging.getLogger("hub.router")
+TOLD_AT_ONCE: Final = 200
+"""Subscribers that are told of a gap in one turn of the loop."""
 _CATCH_UP_SECONDS = 3.0
 _UNDER_WAY_SECONDS = 0.5
 _UNDECLARED = TopicRule(TopicOptions("", max_bytes=1_048_576))
@@ -271,6 +274,15 @@ class Router:
         metrics.SUBSCRIPTIONS.inc()
         return live.recovered(subscription, outcome)
 
+    def subscribes_now(self, topic: str, since: Position | None) -> bool:
+        """Whether `subscribe` has nothing to wait for: the topic is open here and there is nothing to catch up with."""
+        live = self._topics.get(topic)
+        if live is None or not live.opened:
+            return False
+        if since is None:
+            return True
+        return live.rule.options.recovery == "stream" and since == live.position
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Takes a subscriber out; it gets nothing more of the topic."""
         live = self._topics.get(subscription.topic)
@@ -421,10 +433,23 @@ class Router:
             metrics.GAPS.labels("filled").inc()
             return live.catch_up(filled.publications) and live.release(live.position)
         metrics.GAPS.labels("told").inc()
-        lost = live.subscribers()
-        for subscription in lost:
-            subscription.owner.insufficient(live.name)
+        live.part()
+        self._tell_some(live)
+        if live.parted:
+            self._tasks.spawn(self._tell(live), f"tell a gap on {live.name}")
         return live.release(page.position)
+
+    async def _tell(self, live: LiveTopic) -> None:
+        while live.parted:
+            await asyncio.sleep(0)
+            self._tell_some(live)
+
+    @staticmethod
+    def _tell_some(live: LiveTopic) -> None:
+        """Tells some of those who missed something, as many as take some 5 ms, and they are no subscribers any more."""
+        for subscription in list(islice(live.parted, TOLD_AT_ONCE)):
+            live.parted.pop(subscription, None)
+            subscription.owner.insufficient(live.name)
 
 
 async def _result(task: asyncio.Task[Any] | Awaitable[Any]) -> None:

@@ -25,14 +25,27 @@ class TimerWheel:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self._slots: dict[int, list[Beating]] = {}
+        self._slots: dict[int, dict[Beating, None]] = {}
         self._current = int(clock() / RESOLUTION)
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, item: Beating, deadline: float) -> None:
-        """Asks for one beat at or shortly after a moment of the clock."""
+    def add(self, item: Beating, deadline: float) -> int:
+        """Asks for one beat at or shortly after a moment of the clock; returns the slot, for `discard`."""
         slot = max(int(deadline / RESOLUTION) + 1, self._current + 1)
-        self._slots.setdefault(slot, []).append(item)
+        found = self._slots.get(slot)
+        if found is None:
+            self._slots[slot] = {item: None}
+        else:
+            found[item] = None
+        return slot
+
+    def discard(self, item: Beating, slot: int) -> None:
+        """Takes a beat back, and with it what keeps the item in memory; one that has been is no error."""
+        found = self._slots.get(slot)
+        if found is not None and item in found:
+            del found[item]
+            if not found:
+                del self._slots[slot]
 
     def start(self) -> None:
         """Begins to turn in the running event loop."""
@@ -54,8 +67,13 @@ class TimerWheel:
             slots = [slot for slot in range(self._current + 1, due + 1) if slot in self._slots]
         self._current = max(self._current, due)
         for slot in slots:
-            for item in self._slots.pop(slot):
-                item.beat(now)
+            found = self._slots.get(slot) or {}
+            for item in tuple(found):
+                # A beat may end other sessions, whose beats are then taken back.
+                if item in found:
+                    del found[item]
+                    item.beat(now)
+            self._slots.pop(slot, None)
 
     def _turn(self) -> None:
         self.start()

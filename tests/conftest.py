@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
+# How long an example takes says something of the machine alone.
+settings.register_profile("hub", deadline=None)
+settings.load_profile("hub")
+
 pytest_plugins = [
     "tests.services.missing",
     "tests.services.workers",

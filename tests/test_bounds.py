@@ -39,6 +39,7 @@ REGISTERS: Final = {
         "Views._settled",
     },
     "who is here: one for each session, client of a session, or subscription": {
+        "HubHttpProtocol.connections",
         "MemoryPresence._topics",
         "_Members.clients",
         "_Members.users",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,8 @@ MAX_DEPTH: Final = 64
 MAX_SECONDS: Final = 2**53
 """Times beyond are no times: no float holds them to the second."""
 _ACTION_NAMES: Final = {"sub": "subscribe", "pub": "publish", **{action: action for action in ACTIONS}}
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+"""What most tokens grant beyond a name; one for all, since each session keeps what its token grants."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # The closing quote is optional so that a text with an open string is still read in one pass.
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
@@ -79,7 +82,7 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     return _decode(found, f"`b64{name}`")
 
 
-def granted_topics(claims: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
     """The actions that claim `topics` grants, by pattern.
 
     The claim is a list of patterns, which grants every action, or a map from pattern to a list of actions: `sub` or
@@ -87,7 +90,7 @@ def granted_topics(claims: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """
     found = claims.get("topics")
     if found is None:
-        return {}
+        return _NONE
     if isinstance(found, dict):
         granted = {pattern: _actions(actions) for pattern, actions in found.items()}
     elif isinstance(found, list) and all(isinstance(pattern, str) for pattern in found):
@@ -111,7 +114,7 @@ def _actions(names: Any) -> frozenset[str]:
         raise InvalidToken("an action in `topics` is sub, pub, presence or history") from error
 
 
-def server_subscriptions(claims: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def server_subscriptions(claims: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """The topics that the server is to subscribe the bearer to, with their options.
 
     They come from map `subs` or, where it is missing, from list `channels`. The options are those given of: `info` and
@@ -123,7 +126,7 @@ def server_subscriptions(claims: Mapping[str, Any]) -> dict[str, dict[str, Any]]
             raise InvalidToken("`subs` must be a map from topic to options")
         return {_topic(topic): _options(options) for topic, options in subs.items()}
     if channels is None:
-        return {}
+        return _NONE
     if not isinstance(channels, list):
         raise InvalidToken("`channels` must be a list of topics")
     return {_topic(topic): {} for topic in channels}

@@ -40,7 +40,7 @@ class Decision:
         return self.allowed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Question:
     identity: Identity
     action: str

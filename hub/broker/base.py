@@ -33,7 +33,7 @@ INTERNAL_PREFIX = "\x1f"
 """Begins the names of the hub's own channels (probes, control between nodes); no topic may hold this character."""
 
 
-class PublishResult(Struct, frozen=True):
+class PublishResult(Struct, frozen=True, gc=False):
     """What became of a publish.
 
     `position` is None on topics without history. `suppressed` is true when it was not sent, because its idempotency

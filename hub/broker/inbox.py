@@ -16,17 +16,6 @@ _OVERHEAD: Final = 400
 """Bytes that a waiting publication takes beside its payload."""
 
 
-class _Pending:
-    """What waits on one topic, in order: runs of publications, and gaps between them."""
-
-    __slots__ = ("count", "deliveries", "size")
-
-    def __init__(self) -> None:
-        self.deliveries: list[Delivery] = []
-        self.count = 0
-        self.size = 0
-
-
 class Inbox:
     """Groups what is put by topic, so that a burst on a topic leaves as one event.
 
@@ -38,7 +27,8 @@ class Inbox:
         self.overflows = 0
         self._max_count = max_count
         self._max_bytes = max_bytes
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, list[Delivery]] = {}
+        """What waits on each topic, in order: runs of publications, and gaps between them."""
         self._count = 0
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -51,28 +41,28 @@ class Inbox:
             self.discard(topic)
             self.gap(topic, "more publications arrived than this node could take")
             return
-        pending = self._of(topic)
-        if pending.deliveries and isinstance(run := pending.deliveries[-1], list):
-            run.append(publication)
-        else:
-            pending.deliveries.append([publication])
-        pending.count += 1
-        pending.size += size
         self._count += 1
         self._size += size
+        pending = self._pending.get(topic)
+        if pending is None:
+            self._begin(topic, [publication])
+        elif isinstance(run := pending[-1], list):
+            run.append(publication)
+        else:
+            pending.append([publication])
 
     def gap(self, topic: str, reason: str) -> None:
         """Adds a gap behind the publications that wait on the topic."""
-        deliveries = self._of(topic).deliveries
-        if not deliveries or not isinstance(deliveries[-1], Gap):
-            deliveries.append(Gap(reason))
+        pending = self._pending.get(topic)
+        if pending is None:
+            self._begin(topic, Gap(reason))
+        elif not isinstance(pending[-1], Gap):
+            pending.append(Gap(reason))
 
     def discard(self, topic: str) -> None:
         """Forgets what waits on the topic."""
-        pending = self._pending.pop(topic, None)
-        if pending is not None:
-            self._count -= pending.count
-            self._size -= pending.size
+        for delivery in self._pending.pop(topic, ()):
+            self._release(delivery)
 
     async def next(self) -> Event:
         """Waits for the next event; its message is a Delivery. Cancelling it loses nothing."""
@@ -82,25 +72,21 @@ class Inbox:
                 await self._waiter
             finally:
                 self._waiter = None
-        topic, pending = next(iter(self._pending.items()))
-        delivery = pending.deliveries.pop(0)
-        if not pending.deliveries:
-            self.discard(topic)
-        elif isinstance(delivery, list):
-            self._release(pending, delivery)
+        topic = next(iter(self._pending))
+        pending = self._pending[topic]
+        delivery = pending.pop(0)
+        if not pending:
+            del self._pending[topic]
+        self._release(delivery)
         return Event(topic, delivery)  # type: ignore[arg-type]  # broadcaster passes any object through
 
-    def _release(self, pending: _Pending, publications: list[Publication]) -> None:
-        size = sum(len(publication.raw) + _OVERHEAD for publication in publications)
-        pending.count -= len(publications)
-        pending.size -= size
-        self._count -= len(publications)
-        self._size -= size
+    def _release(self, delivery: Delivery) -> None:
+        if isinstance(delivery, list):
+            self._count -= len(delivery)
+            for publication in delivery:
+                self._size -= len(publication.raw) + _OVERHEAD
 
-    def _of(self, topic: str) -> _Pending:
-        pending = self._pending.get(topic)
-        if pending is None:
-            pending = self._pending[topic] = _Pending()
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
-        return pending
+    def _begin(self, topic: str, delivery: Delivery) -> None:
+        self._pending[topic] = [delivery]
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

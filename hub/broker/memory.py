@@ -153,7 +153,8 @@ class MemoryBroker(Broker):
     async def publish(self, channel: str, message: Outgoing) -> None:
         """Places, keeps and delivers in one step of the loop, so that nothing comes between."""
         now = self._clock()
-        message.result = self._seen(channel, message, now) or self._accept(channel, message, now)
+        result = self._seen(channel, message, now) if message.idempotency_key or message.version else None
+        message.result = result or self._accept(channel, message, now)
 
     async def history(self, topic: str, query: HistoryQuery) -> HistoryPage:
         """Reads kept publications and the top position."""
@@ -207,9 +208,12 @@ class MemoryBroker(Broker):
         publication, options = message.publication, message.history
         if options is not None:
             stream = self._stream(topic, now)
-            stream.trim(now)
+            if stream.kept and stream.kept[0][0] <= now:
+                stream.trim(now)
             publication = stream.append(publication, options, now)
-        result = _SENT if options is None else PublishResult(publication.position)
+            result = PublishResult(Position(publication.offset, publication.epoch))
+        else:
+            result = _SENT
         if message.idempotency_key:
             self._remember(topic, message, result, now)
         if message.version > 0:

@@ -29,7 +29,7 @@ _FIELDS: Final = tuple(name for name in Publication.__struct_fields__ if name !=
 _Key = tuple[str, str, int, int, int]
 
 
-class Difference(Publication):
+class Difference(Publication, gc=False):
     """A publication whose `raw` is a delta against the publication told before it, as a JSON string."""
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hub.model import Publication
+from hub.protocol.deflate import WINDOW_BITS, shared_text_frame
 from hub.protocol.frames import text_frame
 from hub.protocol.json_codec import publication_push
 
@@ -23,6 +26,26 @@ class JsonFrames:
     def join(self, pieces: list[bytes]) -> bytes:
         """One frame."""
         return text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces))
+
+    def share(self, pieces: list[bytes]) -> bytes:
+        """The same."""
+        return self.join(pieces)
+
+
+class CompressedJsonFrames(JsonFrames):
+    """The client protocol where compression was agreed: what is shared is compressed, one session's own is not."""
+
+    def __init__(self, window_bits: int) -> None:
+        """The peers look back 2 ** `window_bits` bytes."""
+        self._window_bits = window_bits
+
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """A push in a frame of its own."""
+        return shared_text_frame(publication_push(topic, publication), self._window_bits)
+
+    def share(self, pieces: list[bytes]) -> bytes:
+        """One frame."""
+        return shared_text_frame(pieces[0] if len(pieces) == 1 else b"\n".join(pieces), self._window_bits)
 
 
 class JsonText(JsonFrames):
@@ -57,6 +80,10 @@ class PlainText:
         """The texts of several frames."""
         return tuple(pieces)
 
+    def share(self, pieces: list[bytes]) -> tuple[bytes, ...]:
+        """The same."""
+        return tuple(pieces)
+
 
 class PlainFrames:
     """A plain socket written directly."""
@@ -64,14 +91,37 @@ class PlainFrames:
     separator = b""
 
     def publication(self, topic: str, publication: Publication) -> bytes | None:
-        """A whole frame with the payload as text; None for joins and leaves."""
-        return text_frame(publication.text.encode()) if publication.kind == "pub" else None
+        """The payload as text; None for joins and leaves."""
+        return publication.text.encode() if publication.kind == "pub" else None
 
-    alone = publication
+    def alone(self, topic: str, publication: Publication) -> bytes | None:
+        """The same in a frame."""
+        return text_frame(publication.text.encode()) if publication.kind == "pub" else None
 
     def join(self, pieces: list[bytes]) -> bytes:
         """Several frames behind one another."""
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(map(text_frame, pieces))
+
+    def share(self, pieces: list[bytes]) -> bytes:
+        """The same."""
+        return self.join(pieces)
+
+
+class CompressedPlainFrames(PlainFrames):
+    """A plain socket where compression was agreed."""
+
+    def __init__(self, window_bits: int) -> None:
+        """The peers look back 2 ** `window_bits` bytes."""
+        self._window_bits = window_bits
+
+    def alone(self, topic: str, publication: Publication) -> bytes | None:
+        """One frame."""
+        piece = self.publication(topic, publication)
+        return None if piece is None else shared_text_frame(piece, self._window_bits)
+
+    def share(self, pieces: list[bytes]) -> bytes:
+        """Several frames behind one another, each compressed by itself."""
+        return b"".join(shared_text_frame(piece, self._window_bits) for piece in pieces)
 
 
 class EventStream:
@@ -95,9 +145,28 @@ class EventStream:
         """Several events behind one another."""
         return b"".join(pieces)
 
+    def share(self, pieces: list[bytes]) -> bytes:
+        """The same."""
+        return b"".join(pieces)
+
 
 JSON_FRAMES = JsonFrames()
 JSON_TEXT = JsonText()
 PLAIN_FRAMES = PlainFrames()
 PLAIN_TEXT = PlainText()
 EVENT_STREAM = EventStream()
+
+
+def json_frames(window_bits: int) -> JsonFrames:
+    """The client protocol for a socket on which so large a window was agreed, 0 for no compression."""
+    return _compressed_json(min(window_bits, WINDOW_BITS)) if window_bits else JSON_FRAMES
+
+
+def plain_frames(window_bits: int) -> PlainFrames:
+    """The same for plain sockets."""
+    return _compressed_plain(min(window_bits, WINDOW_BITS)) if window_bits else PLAIN_FRAMES
+
+
+# Four of each at most: peers whose windows are larger than the hub's share one.
+_compressed_json = cache(CompressedJsonFrames)
+_compressed_plain = cache(CompressedPlainFrames)

@@ -10,6 +10,7 @@ from typing import Final
 from hub import __version__
 from hub.app import Hub, owners
 from hub.loader.blueprint import Blueprint
+from hub.serving.collector import settle_collector
 from hub.serving.control import Control
 from hub.serving.inherit import Inheritance
 from hub.serving.listen import Ports, listen, port_of, url_host
@@ -41,12 +42,17 @@ def work(blueprint: Blueprint, given: Inheritance) -> int:
     async def main() -> int:
         hub, ports = Hub(blueprint), given.ports()
         if given.control is None:
-            return await NodeProcess(hub, ports).run(lambda: None)
+            return await NodeProcess(hub, ports).run(settle_collector)
         control = await Control.open(given.control, hub)
         node = NodeProcess(hub, ports)
         control.watch(node.stop)
+
+        def ready() -> None:
+            settle_collector()
+            control.ready()
+
         try:
-            return await node.run(control.ready)
+            return await node.run(ready)
         finally:
             await control.close()
 
@@ -55,7 +61,12 @@ def work(blueprint: Blueprint, given: Inheritance) -> int:
 
 async def _serve(blueprint: Blueprint, ports: Ports, *, migrate: bool) -> int:
     told = _announcement(blueprint, ports)
-    return await NodeProcess(Hub(blueprint, migrate=migrate), ports).run(lambda: _log.info(told))
+
+    def ready() -> None:
+        settle_collector()
+        _log.info(told)
+
+    return await NodeProcess(Hub(blueprint, migrate=migrate), ports).run(ready)
 
 
 async def _serve_many(blueprint: Blueprint, ports: Ports, arguments: Sequence[str], *, migrate: bool) -> int:

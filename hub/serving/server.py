@@ -46,7 +46,7 @@ def _config(app: Any, settings: Settings, grace: int) -> uvicorn.Config:
         http=HubHttpProtocol,
         ws="none",  # the HTTP protocol opens WebSockets by itself
         ws_max_size=settings.client.message_bytes,
-        ws_per_message_deflate=False,  # costs each connection memory, and a fan-out could not be encoded once
+        ws_per_message_deflate=settings.server.compression,
         ws_ping_interval=None,  # sessions ping by themselves
         lifespan="off",  # see _Lifespan
         log_config=None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Awaitable, Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+from prometheus_client import Counter, Gauge
 
 from hub import metrics
 from hub.errors import (
@@ -26,16 +27,15 @@ from hub.errors import (
     Disconnect,
     ReplyError,
 )
-from hub.grace import HeldLeave
 from hub.handlers import Call, TopicRule
 from hub.live import Subscription
-from hub.model import ANONYMOUS, ClientInfo, Identity, Position
+from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.node import Node
 from hub.outbox import Outbox, Transport, Wire
 from hub.plugin import Accept
 from hub.protocol.json_codec import encode
-from hub.recovery import Recovered
-from hub.tags import TagFilter
+from hub.session.client_id import new_client_id
+from hub.session.held import Established, Held, Wanted, is_told
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
@@ -43,51 +43,8 @@ MAX_GRANTS: Final = 16
 BACKLOG_PAUSE: Final = 64
 """Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
 
-Rest = Coroutine[Any, Any, None]
+Rest = Awaitable[None]
 """What remains to be done of a frame once something has to be waited for."""
-
-
-@dataclass(slots=True)
-class Held:
-    """A subscription that a session holds. `forced` ones were made by the server, not asked for by the client."""
-
-    subscription: Subscription
-    rule: TopicRule
-    params: Mapping[str, str]
-    info: ClientInfo
-    forced: bool = False
-    expires_at: float | None = None
-    joined: bool = False
-    """Whether the topic knows of the client, so that it must be told when it leaves."""
-    names: tuple[str, ...] = ()
-    """Ids of the user's earlier clients, in whose place it is present."""
-    leave: HeldLeave | None = None
-    """Its leave, while that is held back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A subscription to be made. `since` with an empty epoch matches any; `granted` means that a token decided."""
-
-    topic: str
-    since: Position | None = None
-    granted: bool = False
-    forced: bool = False
-    chan_info: bytes | None = None
-    data: bytes | None = None
-    expires_at: float | None = None
-    delta: bool = False
-    """Whether differences are wanted; it gets them where the topic offers them."""
-    filter: TagFilter | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Established:
-    """A subscription just made, with what its client is to be told."""
-
-    held: Held
-    outcome: Recovered
-    data: bytes | None
 
 
 class Session(ABC):
@@ -100,9 +57,11 @@ class Session(ABC):
         "_backlog",
         "_backlog_bytes",
         "_departing",
+        "_due",
         "_granted_to",
         "_grants",
         "_making",
+        "_slot",
         "_working",
         "admitted",
         "client",
@@ -116,22 +75,26 @@ class Session(ABC):
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         self.node = node
-        self.client = str(uuid.uuid4())
+        self.client = new_client_id()
         self.identity: Identity = ANONYMOUS
         self.subscriptions: dict[str, Held] = {}
         self.closed = False
         self.admitted = False
         self.transport_name = transport_name
         self.outbox = Outbox(transport, wire, node.tick, node.limits.queue_bytes, self.slow, node.budget)
-        self._making: set[str] = set()
+        self._making: set[str] | None = None
+        """Topics whose subscription is being made."""
         self._departing: dict[str, asyncio.Task[None]] | None = None
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
         self._working = False
         self._grants: dict[str, TopicRule] | None = None
         self._granted_to: Identity | None = None
-        metrics.CONNECTIONS.labels(transport_name).inc()
-        metrics.CONNECTS.labels(transport_name).inc()
+        self._due = float("inf")
+        self._slot = 0
+        connections, connects = _counters(transport_name)
+        connections.inc()
+        connects.inc()
 
     # What the client sends
 
@@ -212,7 +175,8 @@ class Session(ABC):
         Raises ReplyError or Disconnect when a handler refuses.
         """
         self.identity = identity
-        answers = await self.node.table.run_all(self.node.table.connect, self.call())
+        handlers = self.node.table.connect
+        answers = await self.node.table.run_all(handlers, self.call()) if handlers else []
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)
@@ -240,14 +204,18 @@ class Session(ABC):
         """
         topic = wanted.topic
         rule, params = self.node.rule(topic)
-        if topic in self.subscriptions or topic in self._making:
+        if self._waits(wanted, rule):
+            await self.node.tasks.handover()
+        making = self._making or ()
+        if topic in self.subscriptions or topic in making:
             raise ReplyError(ALREADY_SUBSCRIBED)
-        if len(self.subscriptions) + len(self._making) >= self.node.limits.subscriptions:
+        if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
             raise ReplyError(LIMIT_EXCEEDED)
-        if not (wanted.granted or self.node.may(self.identity, "subscribe", topic)):
+        if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
             raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
+        self._making = self._making or set()
         self._making.add(topic)
         try:
             if self._departing and topic in self._departing:
@@ -256,13 +224,24 @@ class Session(ABC):
             return await self._make(wanted, rule, params)
         finally:
             self._making.discard(topic)
+            self._making = self._making or None
+
+    def _waits(self, wanted: Wanted, rule: TopicRule) -> bool:
+        """Whether the making of a subscription may have to wait for something."""
+        return (
+            bool(rule.subscribe)
+            or (rule.options.presence and self.node.presence.shared)
+            or (self._departing is not None and wanted.topic in self._departing)
+            or not self.node.router.subscribes_now(wanted.topic, wanted.since)
+        )
 
     async def _make(self, wanted: Wanted, rule: TopicRule, params: Mapping[str, str]) -> Established:
         topic, data, chan_info = wanted.topic, wanted.data, wanted.chan_info
-        for answer in await self.node.table.run_all(rule.subscribe, self.call(topic, params)):
-            if isinstance(answer, Accept):
-                data = data if answer.data is None else encode(answer.data)
-                chan_info = chan_info if answer.info is None else encode(answer.info)
+        if rule.subscribe:
+            for answer in await self.node.table.run_all(rule.subscribe, self.call(topic, params)):
+                if isinstance(answer, Accept):
+                    data = data if answer.data is None else encode(answer.data)
+                    chan_info = chan_info if answer.info is None else encode(answer.info)
         delta = wanted.delta and rule.options.delta
         subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
@@ -310,8 +289,7 @@ class Session(ABC):
             held.leave = self.node.attendance.hold(topic, held.info, held.names, seconds=options.leave_grace)
 
     def _part(self, topic: str, held: Held) -> None:
-        options = held.rule.options
-        if not (options.presence or options.join_leave or held.rule.unsubscribe):
+        if not is_told(held):
             return
         task = self.node.tasks.spawn(self._depart({topic: held}), f"depart {self.client}")
         departing = self._departing = self._departing or {}
@@ -320,7 +298,11 @@ class Session(ABC):
 
     async def _depart(self, parted: Mapping[str, Held]) -> None:
         """Presence and leaves first, so that no slow handler keeps a client present that is gone."""
-        await asyncio.gather(*(self._tell_leave(topic, held) for topic, held in parted.items()))
+        if len(parted) > 1:
+            await asyncio.gather(*(self._tell_leave(topic, held) for topic, held in parted.items()))
+        else:
+            for topic, held in parted.items():
+                await self._tell_leave(topic, held)
         for topic, held in parted.items():
             if held.joined:
                 await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
@@ -417,21 +399,47 @@ class Session(ABC):
             return
         self.closed = True
         self.outbox.shut()
-        metrics.CONNECTIONS.labels(self.transport_name).dec()
+        # The last that refers back: it is freed at once, and not by the garbage collector.
+        self.outbox.on_slow = None
+        _counters(self.transport_name)[0].dec()
         self.node.sessions.remove(self)
-        held = dict(self.subscriptions)
-        self.subscriptions.clear()
+        # Else the wheel would keep all of it until the beat, and in a storm of reconnects that is most of the memory.
+        self.node.wheel.discard(self, self._slot)
+        held, self.subscriptions = self.subscriptions, {}
+        parted = {}
         for topic, each in held.items():
             self.node.router.unsubscribe(each.subscription)
             if returning:
                 self._hold_leave(topic, each)
-        if held or (self.admitted and self.node.table.disconnect):
-            self.node.tasks.spawn(self._farewell(held), f"farewell {self.client}")
+            if is_told(each):
+                parted[topic] = each
+        if parted or (self.admitted and self.node.table.disconnect):
+            self.node.tasks.spawn(self._farewell(parted), f"farewell {self.client}")
+
+    # Time
+
+    @abstractmethod
+    def beat(self, now: float) -> None:
+        """Does what is due."""
+
+    def _beat_at(self, due: float) -> None:
+        """Asks for a beat at a moment of the wheel's clock, unless one comes before; one that comes later is let go."""
+        if due < self._due:
+            wheel = self.node.wheel
+            wheel.discard(self, self._slot)
+            self._due = due
+            self._slot = wheel.add(self, due)
 
     async def _farewell(self, held: dict[str, Held]) -> None:
         await self._depart(held)
         if self.admitted:
             await self.node.table.run_quietly(self.node.table.disconnect, self.call())
+
+
+@lru_cache(maxsize=16)
+def _counters(transport_name: str) -> tuple[Gauge, Counter]:
+    """Sessions open now, and ever opened, by one kind of transport."""
+    return metrics.CONNECTIONS.labels(transport_name), metrics.CONNECTS.labels(transport_name)
 
 
 def _for_good(code: int) -> bool:

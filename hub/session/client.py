@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 from hub import metrics
@@ -41,7 +42,8 @@ from hub.protocol.json_codec import (
     subscribe_push,
     unsubscribe_push,
 )
-from hub.session.base import Rest, Session, Wanted
+from hub.session.base import Rest, Session
+from hub.session.held import Wanted
 
 _log = logging.getLogger("hub.session")
 _COMMANDS = {method: metrics.COMMANDS.part(method) for method in METHODS}
@@ -60,7 +62,6 @@ class ClientSession(Session):
     """
 
     __slots__ = (
-        "_due",
         "_ping_at",
         "_pong_until",
         "_stale_at",
@@ -96,9 +97,9 @@ class ClientSession(Session):
         self.expires_at: float | None = None
         self._pong_until: float | None = None
         self._ping_at: float | None = None
-        self._stale_at: float | None = node.wheel.clock() + node.limits.stale
-        self._due = float("inf")
-        self._schedule()
+        stale_at = node.wheel.clock() + node.limits.stale
+        self._stale_at: float | None = stale_at
+        self._beat_at(stale_at)
 
     # Frames
 
@@ -114,23 +115,34 @@ class ClientSession(Session):
             self._pong()
             return None
         if b"\n" not in frame:
-            command = decode_command(frame)
-            return None if self._handle_now(command) else self._handle(command)
+            return self._take(decode_command(frame))
         commands = decode_commands(frame)
         for command in commands:
-            if not self._handle_now(command):
-                return self._go_on(command, commands)
+            rest = self._take(command)
+            if rest is not None:
+                return self._go_on(rest, commands)
             if self.closed:
                 return None
         return None
 
-    async def _go_on(self, command: Command, commands: Iterator[Command]) -> None:
-        await self._handle(command)
+    async def _go_on(self, rest: Rest, commands: Iterator[Command]) -> None:
+        await rest
         for following in commands:
             if self.closed:
                 return
-            if not self._handle_now(following):
-                await self._handle(following)
+            more = self._take(following)
+            if more is not None:
+                await more
+
+    def _take(self, command: Command) -> Rest | None:
+        """Handles a command as far as nothing has to be waited for; returns what remains."""
+        if self._handle_now(command):
+            return None
+        work = self._handle(command)
+        # What begins each connection: mostly there is nothing to wait for, and they hand over where there is.
+        if command.connect is not None or command.subscribe is not None:
+            return self.node.tasks.started(work)
+        return work
 
     def _handle_now(self, command: Command) -> bool:
         """Handles a publish for which nothing has to be waited; False, and nothing done, with any other command."""
@@ -161,7 +173,7 @@ class ClientSession(Session):
             raise Disconnect(BAD_FRAME)
         _COMMANDS[method].inc()
         try:
-            await self.methods[method](self, request, lambda result: self._reply(command.id, method, result))
+            await self.methods[method](self, request, partial(self._reply, command.id, method))
         except Disconnect:
             raise
         except HubError as error:
@@ -185,6 +197,8 @@ class ClientSession(Session):
         self.expires_at = expires_at
         self._stale_at = None
         interval = self.node.limits.ping
+        # The wait for the connect command is over, and nothing comes sooner than what is asked for now.
+        self._due = float("inf")
         # The first ping comes at a random moment, so that clients that connect together do not beat together.
         self._ping_at = self.node.wheel.clock() + interval * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._schedule()
@@ -205,18 +219,19 @@ class ClientSession(Session):
         return min(max(int(expires_at - self.node.clock()), 1), 31_536_000)
 
     def _schedule(self) -> None:
-        wheel = self.node.wheel
-        deadlines = [at for at in (self._stale_at, self._ping_at, self._pong_until) if at is not None]
-        ends = [held.expires_at for held in self.subscriptions.values() if held.expires_at is not None]
+        due = end = float("inf")
+        for at in (self._stale_at, self._ping_at, self._pong_until):
+            if at is not None and at < due:
+                due = at
         if self.expires_at is not None:
-            ends.append(self.expires_at)
-        if ends:
-            deadlines.append(wheel.clock() + min(ends) + self.node.limits.expired_grace - self.node.clock())
-        due = min(deadlines, default=float("inf"))
-        # Beats cannot be taken back, so one is added only when it must come sooner than the one that is waited for.
-        if due < self._due:
-            self._due = due
-            wheel.add(self, due)
+            end = self.expires_at
+        for held in self.subscriptions.values():
+            if held.expires_at is not None and held.expires_at < end:
+                end = held.expires_at
+        if end != float("inf"):
+            node = self.node
+            due = min(due, node.wheel.clock() + end + node.limits.expired_grace - node.clock())
+        self._beat_at(due)
 
     def beat(self, now: float) -> None:
         """Does what is due: ends stale, silent or expired sessions, ends expired subscriptions, pings."""

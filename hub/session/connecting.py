@@ -30,8 +30,8 @@ from hub.protocol.commands import (
     SubscribeResult,
 )
 from hub.protocol.json_codec import encode, payload, raw_or_unset
-from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
+from hub.session.held import Established, Wanted
 from hub.session.subscribing import form_of, result_of, since_of
 
 
@@ -53,11 +53,15 @@ def identify(session: ClientSession, token: str) -> Identity:
 async def connect(session: ClientSession, request: ConnectRequest, reply: Reply) -> None:
     """Admits the client, makes its server-side subscriptions, and tells it all in one reply."""
     identity = identify(session, request.token or session.handshake_token)
+    if session.node.table.connect or request.subs or identity.subs:
+        await session.node.tasks.handover()
     answers = await session.admit(identity)
     if session.closed:
         return
     try:
-        made = await _server_side(session, identity, answers, request.subs)
+        made = {}
+        if answers or request.subs or identity.subs:
+            made = await _server_side(session, identity, answers, request.subs)
     except HubError:
         # A refused connect must not leave half a session that receives what it was never told of.
         session.retire()

@@ -36,7 +36,8 @@ from hub.model import Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
-from hub.session.base import Established, Rest, Session, Wanted
+from hub.session.base import Rest, Session
+from hub.session.held import Established, Wanted
 from hub.topics import fill
 
 RETRY_SECONDS: Final = 0.1
@@ -77,13 +78,12 @@ def payload_of(text: bytes) -> bytes:
 class PlainSession(Session):
     """One plain socket or event stream on one topic."""
 
-    __slots__ = ("_due", "_ping_at", "topic")
+    __slots__ = ("_ping_at", "topic")
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)
         self.topic = ""
         self._ping_at = node.wheel.clock() + node.limits.ping
-        self._due = float("inf")
         self._schedule()
 
     async def open(self, template: str, token: str, since: Position | None = None) -> Established:
@@ -177,12 +177,10 @@ class PlainSession(Session):
 
     def _schedule(self) -> None:
         """Asks for a beat at the next ping or at the token's end, whichever is sooner, unless one comes before."""
-        wheel, due = self.node.wheel, self._ping_at
+        due = self._ping_at
         if self.identity.expires_at is not None:
-            due = min(due, wheel.clock() + self.identity.expires_at - self.node.clock())
-        if due < self._due:
-            self._due = due
-            wheel.add(self, due)
+            due = min(due, self.node.wheel.clock() + self.identity.expires_at - self.node.clock())
+        self._beat_at(due)
 
     def beat(self, now: float) -> None:
         """Ends the session when its token has expired or its peer is gone; pings."""

@@ -29,8 +29,8 @@ from hub.protocol.commands import (
     UnsubscribeRequest,
 )
 from hub.protocol.json_codec import raw_or_unset, wire_publications
-from hub.session.base import Established, Wanted
 from hub.session.client import ClientSession, Reply
+from hub.session.held import Established, Wanted
 from hub.tags import TagFilter, read_filter
 
 DELTA_FORM = "fossil"

@@ -71,6 +71,10 @@ class ServerSettings(Strict):
         ge=1_048_576,
         description="Bytes that may wait for all clients of a process together; above, the slowest are sent away.",
     )
+    compression: bool = Field(
+        False,
+        description="Whether WebSocket clients that ask for it get publications compressed, once for all of them.",
+    )
     drain: Duration = Field(15.0, description="Longest time to close clients when stopping.")
 
 

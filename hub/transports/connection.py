@@ -49,7 +49,7 @@ class Receiver(Protocol):
 
 
 class Connection(FrameReader, asyncio.Protocol):
-    """A connection that has been upgraded. Reading is paused until `attach`."""
+    """A connection that has been upgraded. Who sends before `attach` is not read from until then."""
 
     __slots__ = (
         "_close_timer",
@@ -83,7 +83,7 @@ class Connection(FrameReader, asyncio.Protocol):
         self._forget = forget
         self._early = b""
         """What came before there was anybody to take it."""
-        self._paused = True
+        self._paused = False
         self._close_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -97,7 +97,7 @@ class Connection(FrameReader, asyncio.Protocol):
         self.limit = limit
         high = limit // CONGESTED_SHARE
         self.transport.set_write_buffer_limits(high=high, low=high // 4)
-        if self.transport.is_closing() and not self.closing:
+        if self.transport.is_closing():
             session.lost()
         early, self._early = self._early, b""
         if early:
@@ -110,6 +110,7 @@ class Connection(FrameReader, asyncio.Protocol):
         """Feeds the reader; a peer that breaks the protocol is told how, and loses the connection."""
         if self._session is None:
             self._early += data
+            self.pause_reading(True)
             if len(self._early) > self.message_bytes + _MAX_HEADER:
                 self.transport.abort()
             return

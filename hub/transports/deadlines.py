@@ -22,10 +22,14 @@ class Deadlines:
         self._seconds = seconds
         self._due: deque[tuple[float, ref[Awaited], int]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, item: Awaited, number: int = 0) -> None:
         """Begins to count for an item, which is not kept alive by it."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            # Kept, for asking takes a system call, and each connection comes here twice.
+            loop = self._loop = asyncio.get_running_loop()
         at = loop.time() + self._seconds
         self._due.append((at, ref(item), number))
         if self._timer is None:

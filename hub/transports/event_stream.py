@@ -13,7 +13,7 @@ from starlette.types import Receive, Send
 from hub.errors import SLOW, SOCKET_TOO_SLOW, WRITE_ERROR
 from hub.outbox import MAX_JOINED, Unit
 from hub.protocol.json_codec import encode
-from hub.session.base import Established
+from hub.session.held import Established
 from hub.session.plain import PlainSession
 
 RETRY_SECONDS: Final = (1.0, 3.0)

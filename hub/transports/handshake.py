@@ -1,38 +1,77 @@
-"""What every WebSocket endpoint does first: who may connect from where, and with which token."""
+"""What every WebSocket endpoint of the hub's does first: who may connect from where, and with which token.
+
+The endpoints are plain ASGI applications: Starlette's WebSocket object, with headers and query as mappings of their
+own, costs more than all that is asked of them here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
+from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from hub.auth.bearer import presented_token
 from hub.auth.origin import origin_allowed
 
+_READ: Final = frozenset({b"authorization", b"host", b"origin"})
+_NO_QUERY: Final[Mapping[str, str]] = {}
 
-async def admitted(websocket: WebSocket, allowed_origins: Sequence[str], *, draining: bool) -> bool:
-    """Whether the handshake may go on; when not, it has been answered with 403 or 503 and a JSON body."""
-    if draining:
-        await _refuse(websocket, 503, "the node is stopping; connect again", {"Retry-After": "1"})
+
+class Handshake:
+    """One handshake: what its endpoint reads of it, and its answer."""
+
+    __slots__ = ("_headers", "_receive", "_send", "query", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The arguments are ASGI's."""
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        query = scope["query_string"]
+        self.query: Mapping[str, str] = QueryParams(query) if query else _NO_QUERY
+        self._headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            # Of headers given twice the first counts, as Starlette has it.
+            if name in _READ:
+                self._headers.setdefault(name.decode(), value.decode("latin-1"))
+
+    async def admitted(self, allowed_origins: Sequence[str], *, draining: bool) -> bool:
+        """Whether it may go on; when not, it has been answered with 403 or 503 and a JSON body."""
+        if draining:
+            await self._refuse(503, "the node is stopping; connect again", {"Retry-After": "1"})
+            return False
+        origin = self._headers.get("origin")
+        if origin is None:
+            return True
+        secure = "https" if self.scope.get("scheme") == "wss" else "http"
+        if origin_allowed(origin, self._headers.get("host"), secure, allowed_origins):
+            return True
+        await self._refuse(403, "this Origin may not connect; add it to server.allowed_origins", {})
         return False
-    headers = websocket.headers
-    # From the scope, since Starlette's `url` puts the whole address together to take it apart again.
-    secure = "https" if websocket.scope.get("scheme") == "wss" else "http"
-    if origin_allowed(headers.get("origin"), headers.get("host"), secure, allowed_origins):
-        return True
-    await _refuse(websocket, 403, "this Origin may not connect; add it to server.allowed_origins", {})
-    return False
 
+    async def _refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
+        websocket = self.websocket()
+        body = {"error": {"code": status, "message": message}}
+        if "websocket.http.response" in (self.scope.get("extensions") or {}):
+            await websocket.send_denial_response(JSONResponse(body, status, headers))
+        else:
+            await websocket.close(1008, message)
 
-async def _refuse(websocket: WebSocket, status: int, message: str, headers: dict[str, str]) -> None:
-    body = {"error": {"code": status, "message": message}}
-    if "websocket.http.response" in (websocket.scope.get("extensions") or {}):
-        await websocket.send_denial_response(JSONResponse(body, status, headers))
-    else:
-        await websocket.close(1008, message)
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """Accepts it."""
+        await self._receive()  # ASGI begins with an event that says nothing but that
+        accepted: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol, "headers": []}
+        await self._send(accepted)
 
+    def websocket(self) -> WebSocket:
+        """As Starlette's object; to be asked for before it is accepted, or never."""
+        return WebSocket(self.scope, self._receive, self._send)
 
-def handshake_token(websocket: WebSocket) -> str:
-    """The client token that the handshake brings, "" when none: `?token=`, or `Authorization: Bearer`."""
-    return presented_token(websocket.headers, websocket.query_params) or ""
+    @property
+    def token(self) -> str:
+        """The client token that it brings, "" when none: `?token=`, or `Authorization: Bearer`."""
+        return presented_token(self._headers, self.query) or ""

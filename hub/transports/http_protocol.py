@@ -6,19 +6,22 @@ nothing of the HTTP side is left. It builds on internals of uvicorn 0.54, which 
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop, BaseTransport
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from hub.protocol.answers import Answer, Prompt
 from hub.transports.connection import Connection
 from hub.transports.deadlines import Deadlines
+from hub.transports.extensions import agree
 from hub.transports.opening import Opening
 from hub.transports.upgrade import BadHandshake, accept_key, refuse
 
@@ -33,6 +36,9 @@ AT_ONCE: Final = 64
 class HubHttpProtocol(HttpToolsProtocol):
     """One HTTP connection, until it becomes a WebSocket."""
 
+    _forget: Callable[[Any], None]
+    """Takes a connection out of the server's; one object for all of them."""
+
     def __init__(
         self,
         config: Config,
@@ -40,7 +46,19 @@ class HubHttpProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        shared = getattr(server_state, "hub_shared", None)
+        if shared is None:
+            # What uvicorn works out for each connection is the same for all of a server, but for these two.
+            super().__init__(config, server_state, app_state, _loop)
+            shared = server_state.hub_shared = {  # type: ignore[attr-defined]
+                name: value for name, value in vars(self).items() if name not in {"parser", "pipeline"}
+            }
+            shared["_forget"] = server_state.connections.discard
+        self.__dict__.update(shared)
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn does it: a request behind one that closes is answered.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.pipeline = deque()
         self._deadlines = _deadlines(server_state)
         self._heading = 0
         """Bytes that have come of the headers under way."""
@@ -49,6 +67,8 @@ class HubHttpProtocol(HttpToolsProtocol):
         self._watched = -1
         """The number of the request for whose headers there is a deadline."""
         self._rest = b""
+        self._upgrading: bool | None = None
+        """Whether the request asks for a WebSocket; None until its headers have come whole."""
         self._prompt: Mapping[bytes, Prompt] = getattr(config.app, "prompt", {})
         self._asked: Prompt | None = None
         """The endpoint that may answer the request under way at once."""
@@ -58,8 +78,16 @@ class HubHttpProtocol(HttpToolsProtocol):
         """Requests answered at once since bytes came."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begins to wait for a request."""
-        super().connection_made(transport)
+        """Begins to wait for a request.
+
+        Unlike uvicorn's it takes the addresses from the transport, without a socket object and its system calls.
+        """
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = _address(transport, "sockname")
+        self.client = _address(transport, "peername")  # type: ignore[assignment]  # None as port: a Unix socket
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -91,6 +119,17 @@ class HubHttpProtocol(HttpToolsProtocol):
     def _should_upgrade_to_ws(self) -> bool:
         """It needs no class of uvicorn's for that."""
         return True
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._upgrading = None
+        super().on_message_begin()
+
+    def _should_upgrade(self) -> bool:
+        """Asked several times of each request."""
+        if self._upgrading is None:
+            self._upgrading = super()._should_upgrade()
+        return self._upgrading
 
     @property
     def _in_headers(self) -> bool:
@@ -156,20 +195,21 @@ class HubHttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.parser = None  # type: ignore[assignment]  # it refers back to this object
         connections: Any = self.connections
-        connection = Connection(transport, self.config.ws_max_size, connections.discard)
+        connection = Connection(transport, self.config.ws_max_size, self._forget)
         connections.add(connection)
         transport.set_protocol(connection)
-        transport.pause_reading()
         try:
             key = accept_key(request["method"], request["http_version"], request["headers"])
         except BadHandshake as bad:
             refuse(transport, bad.status, bad.headers, f"{bad.reason}\n".encode())
             return
-        opening = Opening(self.app, self._websocket_scope(), connection, key)
+        agreed = agree(request["headers"]) if self.config.ws_per_message_deflate else None
+        if agreed is not None:
+            connection.window_bits = agreed.window_bits
+        extension = b"" if agreed is None else agreed.answer
+        opening = Opening(self.app, self._websocket_scope(), connection, key, extension)
         self._deadlines.add(opening)
-        task: Any = self.loop.create_task(opening.run(), name="websocket opening")
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        opening.start(self.loop, self.tasks)
         if self._rest:
             connection.data_received(self._rest)
 
@@ -177,18 +217,15 @@ class HubHttpProtocol(HttpToolsProtocol):
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         offered = [value for name, value in self.headers if name == b"sec-websocket-protocol"]
-        tokens = b",".join(offered).decode("latin-1").split(",")
-        return {
-            **self.scope,
-            "type": "websocket",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
-            "scheme": "wss" if self.scheme == "https" else "ws",
-            "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + url.path,
-            "query_string": url.query or b"",
-            # Old Python SDKs send the header empty.
-            "subprotocols": [token.strip() for token in tokens if token.strip()],
-        }
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope["type"] = "websocket"
+        scope["asgi"] = {"version": self.asgi_version, "spec_version": "2.4"}
+        scope["scheme"] = "wss" if self.scheme == "https" else "ws"
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        scope["subprotocols"] = _subprotocols(offered) if offered else []
+        return scope
 
     def _watch(self) -> None:
         if self._watched < self._requests:
@@ -211,3 +248,17 @@ def _deadlines(server_state: Any) -> Deadlines:
     if found is None:
         found = server_state.hub_deadlines = Deadlines(HEADER_SECONDS)
     return found
+
+
+def _address(transport: BaseTransport, name: str) -> tuple[str, int | None] | None:
+    """One end of a connection as ASGI has it: host and port, or the path of a Unix socket and None."""
+    found = transport.get_extra_info(name)
+    if isinstance(found, tuple):
+        return str(found[0]), int(found[1])
+    return (found, None) if isinstance(found, str) and found else None
+
+
+def _subprotocols(offered: list[bytes]) -> list[str]:
+    # Old Python SDKs send the header empty.
+    tokens = b",".join(offered).decode("latin-1").split(",")
+    return [token.strip() for token in tokens if token.strip()]

@@ -6,6 +6,7 @@ connection stays and everything made for the handshake goes. Any other endpoint 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -27,19 +28,51 @@ class PeerGone(OSError):
 class Opening:
     """One handshake. `run` is a task for as long as the endpoint runs."""
 
-    def __init__(self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes) -> None:
-        """`key` is what `accept_key` gave; the scope becomes this opening's."""
+    __slots__ = (
+        "__weakref__",
+        "_app",
+        "_body",
+        "_connection",
+        "_denial",
+        "_extension",
+        "_inlet",
+        "_key",
+        "_scope",
+        "_task",
+        "_told",
+        "answered",
+    )
+
+    def __init__(
+        self, app: Any, scope: dict[str, Any], connection: Connection, key: bytes, extension: bytes
+    ) -> None:
+        """`key` is what `accept_key` gave, `extension` what was agreed on; the scope becomes this opening's."""
         self._app = app
         self._scope = scope
         self._connection = connection
         self._key = key
+        self._extension = extension
         self._inlet: Inlet | None = None
         self._told = False
+        self._task: asyncio.Task[None] | None = None
         self.answered = False
         """Whether the client has its answer, whichever."""
         self._denial: tuple[int, Headers] | None = None
-        self._body: list[bytes] = []
+        self._body: list[bytes] | None = None
         scope["extensions"] = {"websocket.http.response": {}, EXTENSION: connection}
+
+    def start(self, loop: asyncio.AbstractEventLoop, tasks: set[Any]) -> None:
+        """Begins `run` as a task, which is among `tasks` until it ends."""
+        self._task = loop.create_task(self._among(tasks), name="websocket opening")
+        tasks.add(self._task)
+
+    async def _among(self, tasks: set[Any]) -> None:
+        try:
+            await self.run()
+        finally:
+            # A callback of the task's would take a turn of the loop, and an object, for each connection.
+            tasks.discard(self._task)
+            self._task = None
 
     async def run(self) -> None:
         """Runs the endpoint to its end; what it leaves open is closed, unless it was given to a session."""
@@ -106,8 +139,8 @@ class Opening:
         elif kind == "websocket.close":
             self._refuse(403, [], b"")
         elif kind == "websocket.http.response.start":
-            self._denial = message["status"], list(message.get("headers") or [])
-        elif kind == "websocket.http.response.body" and self._denial is not None:
+            self._denial, self._body = (message["status"], list(message.get("headers") or [])), []
+        elif kind == "websocket.http.response.body" and self._denial is not None and self._body is not None:
             self._body.append(message.get("body") or b"")
             if not message.get("more_body"):
                 self._refuse(*self._denial, b"".join(self._body))
@@ -121,6 +154,8 @@ class Opening:
         ]
         if subprotocol is not None:
             lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode())
+        if self._extension:
+            lines.append(b"Sec-WebSocket-Extensions: " + self._extension)
         lines += [bytes(name) + b": " + bytes(value) for name, value in headers]
         self.answered = True
         if self._connection.transport.is_closing():

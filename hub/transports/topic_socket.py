@@ -8,46 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from starlette.websockets import WebSocket
+from starlette.types import Receive, Scope, Send
 
 from hub.errors import BrokerError, Disconnect
 from hub.node import Node
-from hub.protocol.wires import PLAIN_FRAMES, PLAIN_TEXT
+from hub.protocol.wires import PLAIN_TEXT, plain_frames
 from hub.session.plain import PlainSession
 from hub.transports.asgi import AsgiTransport
-from hub.transports.handshake import admitted, handshake_token
+from hub.transports.handshake import Handshake
 from hub.transports.opening import connection_of
 
 
 class TopicSocket:
-    """The endpoint for one topic template, or for the topic in the path when there is none."""
+    """The endpoint, an ASGI application, for one topic template, or for the topic in the path when there is none."""
 
     def __init__(self, node: Node, allowed_origins: Sequence[str], template: str | None = None) -> None:
         self._node = node
         self._origins = allowed_origins
         self._template = template
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accepts the socket, subscribes it to its topic, and hands frames both ways."""
-        if not await admitted(websocket, self._origins, draining=self._node.draining):
+        handshake = Handshake(scope, receive, send)
+        if not await handshake.admitted(self._origins, draining=self._node.draining):
             return
-        await websocket.accept()
-        token = handshake_token(websocket)
-        connection = connection_of(websocket.scope)
+        token = handshake.token
+        connection = connection_of(scope)
         if connection is not None:
-            session = PlainSession(self._node, connection, PLAIN_FRAMES, "plain")
-            await self._open(session, websocket, token)
+            await handshake.accept()
+            session = PlainSession(self._node, connection, plain_frames(connection.window_bits), "plain")
+            await self._open(session, scope, token)
             connection.attach(session, self._node.limits.queue_bytes)
             return
+        websocket = handshake.websocket()
+        await websocket.accept()
         transport = AsgiTransport(websocket)
         session = PlainSession(self._node, transport, PLAIN_TEXT, "plain")
-        await self._open(session, websocket, token)
+        await self._open(session, scope, token)
         await transport.serve(session)
 
-    async def _open(self, session: PlainSession, websocket: WebSocket, token: str) -> None:
+    async def _open(self, session: PlainSession, scope: Scope, token: str) -> None:
         try:
             if self._template is None:
-                established = await session.open_topic(websocket.path_params["topic"], token)
+                established = await session.open_topic(scope["path_params"]["topic"], token)
             else:
                 established = await session.open(self._template, token)
         except Disconnect as disconnect:

@@ -1,7 +1,7 @@
 """What the Autobahn test suite talks to: the hub's connections sending back what they get.
 
 `/detached` is answered by an object attached to the connection, as sessions are, `/asgi` by an ordinary endpoint.
-Run by `scripts/autobahn`: python -m tests.autobahn.echo PORT.
+Both agree to compress. Run by `scripts/autobahn`: python -m tests.autobahn.echo PORT [asyncio | uvloop].
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from hub.protocol.deflate import shared_text_frame
 from hub.protocol.frames import binary_frame, text_frame
 from hub.transports.connection import Connection
 from hub.transports.frame_reader import TEXT
@@ -41,8 +42,12 @@ class Echo:
 
     def receive(self, frame: bytes) -> None:
         """Sends it back."""
-        make = text_frame if self._connection.kind == TEXT else binary_frame
-        self._connection.write(make(frame))
+        if self._connection.kind != TEXT:
+            self._connection.write(binary_frame(frame))
+        elif self._connection.window_bits:
+            self._connection.write(shared_text_frame(frame, self._connection.window_bits))
+        else:
+            self._connection.write(text_frame(frame))
 
     def lost(self) -> None:
         """Nothing to do."""
@@ -76,19 +81,21 @@ async def asgi(websocket: WebSocket) -> None:
         return
 
 
-def main(port: int) -> None:
+def main(port: int, loop: str = "auto") -> None:
     """Serves until it is ended."""
     app = Starlette(routes=[WebSocketRoute("/detached", detached), WebSocketRoute("/asgi", asgi)])
     uvicorn.run(
         app,
         port=port,
+        loop=loop,
         http=HubHttpProtocol,
         ws="none",
         ws_max_size=MESSAGE_BYTES,
+        ws_per_message_deflate=True,
         lifespan="off",
         log_level="warning",
     )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

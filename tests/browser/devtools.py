@@ -29,9 +29,18 @@ _MIDDLE = """
     await new Promise((done) => setTimeout(done, 20));
   const node = find();
   if (!node) throw new Error("there is no " + %s);
-  node.scrollIntoView({ block: "nearest", behavior: "instant" });
-  const { x, y, width, height } = node.getBoundingClientRect();
-  return [x + width / 2, y + height / 2];
+  const middle = () => {
+    find()?.scrollIntoView({ block: "nearest", behavior: "instant" });
+    const { x, y, width, height } = (find() ?? node).getBoundingClientRect();
+    return [x + width / 2, y + height / 2];
+  };
+  let at = middle();
+  for (let tries = 0; tries < 100; tries++) { // until it lies still and nothing lies over it
+    await new Promise((done) => setTimeout(done, 20));
+    const [before, hit] = [at, document.elementFromPoint(...(at = middle()))];
+    if (`${before}` === `${at}` && hit && find()?.contains(hit)) break;
+  }
+  return at;
 })()
 """
 

@@ -31,10 +31,13 @@ CONFIG = {
 }
 
 
-@pytest.fixture(scope="module", params=["detached", "asgi"])
+@pytest.fixture(scope="module", params=["detached", "asgi", "compressed"])
 def hub(request: pytest.FixtureRequest) -> Iterator[LiveHub]:
-    with LiveHub(CONFIG, detached=request.param == "detached") as hub:
-        yield hub
+    config: dict[str, Any] = {**CONFIG, "server": {"compression": request.param == "compressed"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hub.protocol.deflate.COMPRESS_BYTES", 1)  # what the scenarios publish is short
+        with LiveHub(config, detached=request.param != "asgi") as hub:
+            yield hub
 
 
 def run(node: Node, hub: LiveHub, name: str, token: str = "", other: str = "") -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from msgspec import Struct
+import msgspec
 
 import hub.plugin
 import hub.testing
@@ -144,15 +144,17 @@ def _spaced(part: str) -> str:
 def _class_head(found: type) -> str:
     """How a class is made: a dataclass or struct by its fields, any other by the parameters of its constructor."""
     node = _parsed(found)
-    bases = [ast.unparse(base) for base in (*node.bases, *node.keywords)]
+    bases = [ast.unparse(base) for base in node.bases]
     base = f"({', '.join(bases)})" if bases else ""
-    plain = dataclasses.is_dataclass(found)
-    if plain or issubclass(found, Struct):
+    if dataclasses.is_dataclass(found) or issubclass(found, msgspec.Struct):
         fields = [
-            ast.unparse(each).replace("'", '"') for each in node.body if isinstance(each, ast.AnnAssign)
+            ast.unparse(each).replace("'", '"')
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and "init=False" not in ast.unparse(each)
         ]
         body = "".join(f"\n    {field}" for field in fields) or " ..."
-        return f"{'@dataclass' + chr(10) if plain else ''}class {node.name}{base}:{body}"
+        decorator = "@dataclass\n" if dataclasses.is_dataclass(found) else ""
+        return f"{decorator}class {node.name}{base}:{body}"
     made = next((each for each in node.body if getattr(each, "name", "") == "__init__"), None)
     if made is None:
         return f"class {node.name}{base}"

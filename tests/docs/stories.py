@@ -268,8 +268,7 @@ class Story:
                         raise self._wrong(block, f"for\n{line}\ncame\n< {found}")
 
     def _compiled(self, block: Block, text: str) -> None:
-        whole = text.startswith("@") or text.partition("\n")[0].endswith(":") or text.endswith("...\n")
-        signature = block.word == "signature" and not whole
+        signature = block.word == "signature" and not text.startswith("@") and not text.endswith("...\n")
         body = f"{text.rstrip()}: ...\n" if signature else text
         try:
             compile(

@@ -91,8 +91,10 @@ class Client:
         return said
 
     async def next(self) -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), 20))
-        return said
+        while not (said := json.loads(await asyncio.wait_for(self.socket.recv(), 20))):
+            await self.socket.send("{}")  # a ping, answered
+        found: dict[str, Any] = said
+        return found
 
     async def push(self) -> dict[str, Any]:
         said = self.pushes.pop(0) if self.pushes else await self.next()

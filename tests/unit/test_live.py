@@ -32,6 +32,9 @@ class Letters:
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
+    def share(self, pieces: list[bytes]) -> bytes:
+        return self.join(pieces)
+
 
 class Peer:
     """A transport and an owner in one."""
@@ -310,6 +313,16 @@ def test_a_drop_on_a_topic_with_history_is_told_and_nothing_is_written_over_the_
     bench.turn()
     _catch_up(bench, peer, subscription)
     assert (peer.units, peer.missed) == ([], ["t"])
+
+
+def test_what_waited_for_a_client_that_has_left_the_topic_is_not_written_any_more() -> None:
+    bench = Bench(slow="drop_oldest")
+    peer, subscription = _congest(bench)
+    bench.topic.accept([pub(1), pub(2)])
+    bench.turn()
+    bench.topic.discard(subscription)
+    _catch_up(bench, peer, subscription)
+    assert (peer.units, peer.missed) == ([], [])
 
 
 @pytest.mark.parametrize("slow", ["conflate", "drop_oldest"])

@@ -30,6 +30,9 @@ class Letters:
     def join(self, pieces: list[bytes]) -> bytes:
         return b"|".join(pieces)
 
+    def share(self, pieces: list[bytes]) -> bytes:
+        return self.join(pieces)
+
 
 WIRE = Letters()
 
@@ -231,7 +234,7 @@ def test_replies_are_not_held_up_by_slices() -> None:
     bench.turn()
     crowd[-1].outbox.push(b"pong")
     bench.turn()
-    assert b"pong" in crowd[-1].units
+    assert crowd[-1].units[0].startswith(b"pong")
 
 
 def test_a_slow_client_is_found_in_the_slices_and_a_failing_one_harms_nobody() -> None:

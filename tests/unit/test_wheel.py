@@ -65,3 +65,34 @@ def test_an_item_added_by_a_beat_waits_for_its_own_time() -> None:
         now[0] += RESOLUTION
         wheel.advance()
     assert 3 <= len(item.beats) <= 5
+
+
+def test_a_beat_that_was_taken_back_does_not_come_and_nothing_is_kept() -> None:
+    now = [0.0]
+    wheel = TimerWheel(lambda: now[0])
+    stays, goes = Item(), Item()
+    wheel.add(stays, 1.0)
+    slot = wheel.add(goes, 1.0)
+    wheel.discard(goes, slot)
+    wheel.discard(goes, slot)
+    now[0] = 2.0
+    wheel.advance()
+    assert (len(stays.beats), len(goes.beats)) == (1, 0)
+    assert not wheel._slots
+
+
+def test_a_beat_may_take_back_another_one_of_its_slot() -> None:
+    now = [0.0]
+    wheel = TimerWheel(lambda: now[0])
+    other = Item()
+
+    class Taking(Item):
+        def beat(self, now: float) -> None:
+            super().beat(now)
+            wheel.discard(other, slot)
+
+    wheel.add(Taking(), 1.0)
+    slot = wheel.add(other, 1.0)
+    now[0] = 2.0
+    wheel.advance()
+    assert not other.beats

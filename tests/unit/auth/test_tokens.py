@@ -326,7 +326,7 @@ def test_whatever_the_library_raises_the_token_is_invalid(
     def explode(*_: Any, **__: Any) -> bytes:
         raise RecursionError
 
-    monkeypatch.setattr(verifier, "_verify_jws", explode)
+    monkeypatch.setattr(verifier, "_verify", explode)
     with pytest.raises(InvalidToken, match="signature"):
         verifier.verify_connection(GOOD)
 
@@ -429,13 +429,13 @@ def test_no_changed_character_makes_another_token_of_a_good_one(at: int, charact
 def checked(verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tokens whose signature was checked, in order."""
     seen: list[str] = []
-    original = verifier._verify_jws
+    original = verifier._verify
 
     def counting(token: str, *arguments: Any, **more: Any) -> Any:
         seen.append(token)
         return original(token, *arguments, **more)
 
-    monkeypatch.setattr(verifier, "_verify_jws", counting)
+    monkeypatch.setattr(verifier, "_verify", counting)
     return seen
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hub.model import Position
+from hub.router import TOLD_AT_ONCE
 from hub.testing import HubClient, InProcessHub
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
@@ -66,6 +67,36 @@ async def test_a_gap_is_told_though_history_has_what_was_missed(hub: InProcessHu
     await hub.publish("placed:a", 2)
     assert (await ann.expect_push("placed:a", "unsubscribe"))["code"] == 2500
     assert (await ann.subscribe("placed:a")) == {"positioned": True, "epoch": told["epoch"], "offset": 2}
+
+
+async def test_very_many_are_told_of_a_gap_a_few_at_a_time_and_who_comes_meanwhile_misses_nothing(
+    hub: InProcessHub, ann: HubClient
+) -> None:
+    crowd = [await hub.connect(f"user-{number}") for number in range(2 * TOLD_AT_ONCE + 1)]
+    for client in crowd:
+        await client.subscribe("placed:a")
+    router = hub.hub.router
+    live = router._topics["placed:a"]
+    live.part()
+    live.release(await at(hub, "placed:elsewhere", 1))
+    telling = asyncio.create_task(router._tell(live))
+    turns = 0
+    while live.parted:
+        before = len(live.parted)
+        await asyncio.sleep(0)
+        turns += 1
+        assert before - len(live.parted) <= TOLD_AT_ONCE
+        if turns == 2:
+            # One comes, one of those yet to be told leaves and comes back, all while others are told.
+            last = next(each for each in crowd if "placed:a" in each.session.subscriptions)
+            last.session.drop("placed:a")
+            await ann.subscribe("placed:a")
+            await last.subscribe("placed:a")
+    await telling
+    assert router.subscribers("placed:a") == 2
+    for client in crowd:
+        if client is not last:
+            assert (await client.expect_push("placed:a", "unsubscribe"))["code"] == 2500
 
 
 async def test_a_comparison_that_finds_nothing_missing_tells_nothing(
