@@ -268,7 +268,8 @@ class Story:
                         raise self._wrong(block, f"for\n{line}\ncame\n< {found}")
 
     def _compiled(self, block: Block, text: str) -> None:
-        signature = block.word == "signature" and not text.startswith("@") and not text.endswith("...\n")
+        whole = text.startswith("@") or text.partition("\n")[0].endswith(":") or text.endswith("...\n")
+        signature = block.word == "signature" and not whole
         body = f"{text.rstrip()}: ...\n" if signature else text
         try:
             compile(
