@@ -1,6 +1,6 @@
 """Where the microseconds of one publication go, step by step, without the kernel.
 
-    python benchmarks/steps.py [--rounds 40] [--room 10] [--batch 4] [--loop uvloop|asyncio]
+    python benchmarks/steps.py [--rounds 40] [--room 10] [--batch 4] [--pause 0] [--loop uvloop|asyncio]
 
 A whole hub runs in this process, with the memory broker, history and positions. Its sockets take bytes and do nothing,
 so that what is measured is all that Python does. Each step is also run alone, on the objects that serve a publication
@@ -149,8 +149,9 @@ def each(call: Callable[[], object], count: int = ALONE) -> float:
 class Whole:
     """The whole way: frames of publishers go in, and all that comes of them comes out."""
 
-    def __init__(self, room: int, batch: int, *, heard: bool = True) -> None:
+    def __init__(self, room: int, batch: int, pause: float, *, heard: bool = True) -> None:
         """Publications that are not `heard` go to topics without subscribers."""
+        self._pause = pause
         self._room = room
         self._batch = batch
         self._heard = heard
@@ -174,13 +175,17 @@ class Whole:
     async def measure(self) -> float:
         """Seconds of CPU for a publication: so many publishers as a batch has send in the same turn of the loop."""
         before = sum(socket.writes for socket in self._sockets)
-        begun = time.process_time()
+        begun, slept = time.process_time(), 0.0
         for at in range(0, len(self._publishers), self._batch):
+            if self._pause:
+                lay = time.process_time()
+                time.sleep(self._pause)  # noqa: ASYNC251 - nothing else is to run meanwhile
+                slept += time.process_time() - lay
             for connection, frame in self._publishers[at : at + self._batch]:
                 connection.data_received(frame)
             for _ in range(TURNS):
                 await asyncio.sleep(0)
-        took = (time.process_time() - begun) / len(self._publishers)
+        took = (time.process_time() - begun - slept) / len(self._publishers)
         self.writes = (sum(socket.writes for socket in self._sockets) - before) / len(self._publishers)
         return took
 
@@ -283,12 +288,16 @@ class Steps:
         self._calls.append(call)
 
 
-async def measure(rounds: int, room: int, batch: int) -> None:
+async def measure(rounds: int, room: int, batch: int, pause: float) -> None:
     """Measures all in turns, and prints a table."""
     async with InProcessHub(CONFIG) as hub:
         _, _, session = await connected(hub.hub.node, "alone")
         steps = Steps(session, batch)
-        ways = Whole(1, batch, heard=False), Whole(1, batch), Whole(room, batch)
+        ways = (
+            Whole(1, batch, pause, heard=False),
+            Whole(1, batch, pause),
+            Whole(room, batch, pause),
+        )
         await steps.open()
         for way in ways:
             await way.open(hub.hub.node)
@@ -356,13 +365,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--room", type=int, default=10, help="subscribers of a topic in the second column")
     parser.add_argument("--batch", type=int, default=4, help="publications in one turn of the loop")
+    parser.add_argument(
+        "--pause", type=float, default=0, help="seconds to leave to other programs before each batch"
+    )
     parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     given = parser.parse_args()
     if given.room < 2 or not 0 < given.batch <= CLIENTS // given.room:
         raise SystemExit(f"a room has 2 subscribers at least, and {CLIENTS} clients allow no such batch")
     factory = uvloop.new_event_loop if given.loop == "uvloop" else asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(measure(given.rounds, given.room, given.batch))
+        runner.run(measure(given.rounds, given.room, given.batch, given.pause))
 
 
 if __name__ == "__main__":
