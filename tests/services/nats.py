@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -128,8 +129,15 @@ async def delete_streams(url: str) -> None:
     """Takes everything out of a NATS while it runs."""
     client = await nats.connect(url, connect_timeout=5)
     try:
-        names = json.loads((await client.request("$JS.API.STREAM.NAMES", b"", timeout=5)).data)
-        for name in names.get("streams") or []:
-            await client.request(f"$JS.API.STREAM.DELETE.{name}", b"", timeout=5)
+        async with asyncio.timeout(10):
+            # A server under load may refuse a deletion, or list a stream anew whose deletion is under way.
+            while names := await _streams(client):
+                for name in names:
+                    await client.request(f"$JS.API.STREAM.DELETE.{name}", b"", timeout=5)
     finally:
         await client.close()
+
+
+async def _streams(client: Any) -> list[str]:
+    answer = json.loads((await client.request("$JS.API.STREAM.NAMES", b"", timeout=5)).data)
+    return answer.get("streams") or []

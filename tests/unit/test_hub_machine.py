@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -503,7 +504,7 @@ class HubMachine(RuleBasedStateMachine):
             assert self.hub.hub.router.subscribers(name) == known
 
 
-TestHubMachine = HubMachine.TestCase
+TestHubMachine = pytest.mark.timeout(180)(HubMachine.TestCase)
 TestHubMachine.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
