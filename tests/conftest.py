@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.services.nats",
     "tests.services.postgres",
     "tests.services.owners",
+    "tests.services.certificate",
     "tests.services.node",
     "tests.services.chromium",
     "tests.services.helm",
