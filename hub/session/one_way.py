@@ -8,13 +8,11 @@ from hub import metrics
 from hub.errors import (
     ACCESS_DENIED,
     CONNECTION_EXPIRED,
-    EXPIRED,
     PERMISSION_DENIED,
     SERVER_ERROR,
     SLOW,
     TOKEN_EXPIRED,
     TOO_MANY_COMMANDS,
-    TOO_MANY_REQUESTS,
     Code,
     Disconnect,
     HubError,
@@ -30,9 +28,10 @@ from hub.session.connecting import connect
 _CONNECTS: Final = metrics.COMMANDS.part("connect")
 _ENDS: Final[dict[int, Code]] = {
     TOKEN_EXPIRED.number: CONNECTION_EXPIRED,
-    EXPIRED.number: CONNECTION_EXPIRED,
-    TOO_MANY_REQUESTS.number: TOO_MANY_COMMANDS,
     PERMISSION_DENIED.number: ACCESS_DENIED,
+    # These two come from plugins alone.
+    110: CONNECTION_EXPIRED,
+    111: TOO_MANY_COMMANDS,
 }
 """How a session ends whose connect request is refused with an error; with 3004 on all others."""
 
