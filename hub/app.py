@@ -52,6 +52,7 @@ from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
 from hub.tasks import Tasks
 from hub.topics import check_topic
+from hub.transports.one_way_socket import OneWaySocket
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
 from hub.transports.topic_socket import TopicSocket
@@ -324,6 +325,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     api = _server_api(hub, keys) if public else {}
     routes: list[BaseRoute] = [
         WebSocketRoute("/connection/websocket", ClientSocket(node, origins)),
+        WebSocketRoute("/connection/uni_websocket", OneWaySocket(node, origins)),
         *(
             WebSocketRoute(path, TopicSocket(node, origins, template))
             for path, template in hub.blueprint.sockets.items()

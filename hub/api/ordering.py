@@ -69,9 +69,13 @@ def _whom(
 
 
 def _sessions(request: wire.Whom) -> tuple[str, str]:
-    """User and client; an empty user is the anonymous one, but only when it is said."""
-    if request.session:
-        raise ReplyError(BAD_REQUEST, "bad request: no transport here has a session id; name the client")
-    if request.user is None and not request.client:
+    """User and client; an empty user is the anonymous one, but only when it is said.
+
+    The id of a session is its client's id, and one-way clients are told it as both.
+    """
+    client = request.client or request.session or ""
+    if request.session and request.session != client:
+        raise ReplyError(BAD_REQUEST, "bad request: client and session are two different ones")
+    if request.user is None and not client:
         raise ReplyError(BAD_REQUEST, "bad request: user or client is missing")
-    return request.user or "", request.client or ""
+    return request.user or "", client

@@ -15,10 +15,11 @@ from msgspec import UNSET, Raw, UnsetType
 
 from hub.errors import BAD_FRAME, Disconnect, ReplyError
 from hub.model import ClientInfo, Publication
-from hub.protocol.commands import Command, WireError, WireInfo, WirePublication
+from hub.protocol.commands import Command, ConnectRequest, WireError, WireInfo, WirePublication
 from hub.protocol.deltas import Difference
 
 _decoder = msgspec.json.Decoder(Command)
+_connect_decoder = msgspec.json.Decoder(ConnectRequest | None)
 _encode = msgspec.json.Encoder().encode
 
 PING = b"{}"
@@ -51,6 +52,16 @@ def decode_command(line: bytes) -> Command:
         _check_utf8(line)
     try:
         return _decoder.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise Disconnect(BAD_FRAME) from error
+
+
+def decode_connect(text: bytes) -> ConnectRequest:
+    """A connect request that is no command, as one-way clients send it; raises Disconnect 3501 when it is none."""
+    if not text.isascii():
+        _check_utf8(text)
+    try:
+        return _connect_decoder.decode(text) or ConnectRequest()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise Disconnect(BAD_FRAME) from error
 
@@ -134,8 +145,17 @@ def _opening(topic: str) -> bytes:
 
 
 def push(topic: str, kind: str, body: Any) -> bytes:
-    """A push of any kind on a topic; `body` is a wire type or a mapping."""
+    """A push of any kind on a topic, or on none where that is ""; `body` is a wire type or a mapping."""
+    if not topic:
+        return b'{"push":{"%s":%s}}' % (kind.encode(), _encode(body))
     return b'%s,"%s":%s}}' % (_opening(topic), kind.encode(), _encode(body))
+
+
+def bare_push(topic: str, kind: str, body: Any) -> bytes:
+    """The same for one-way clients, to whom nothing comes but pushes: without the wrapper that tells them apart."""
+    if not topic:
+        return b'{"%s":%s}' % (kind.encode(), _encode(body))
+    return b'{"channel":%s,"%s":%s}' % (_encode(topic), kind.encode(), _encode(body))
 
 
 def publication_body(publication: Publication) -> bytes:
@@ -179,19 +199,12 @@ def publication_push(topic: str, publication: Publication) -> bytes:
     return b'%s,"%s":{"info":%s}}}' % (_opening(topic), publication.kind.encode(), about)
 
 
-def subscribe_push(topic: str, result: Any) -> bytes:
-    """Tells a client that the server subscribed it."""
-    return push(topic, "subscribe", result)
-
-
-def unsubscribe_push(topic: str, code: int, reason: str) -> bytes:
-    """Tells a client that a subscription ended."""
-    return push(topic, "unsubscribe", {"code": code, "reason": reason})
-
-
-def refresh_push(result: Any) -> bytes:
-    """Tells a client that its expiry changed."""
-    return b'{"push":{"refresh":%s}}' % _encode(result)
+def bare_publication(topic: str, publication: Publication) -> bytes:
+    """The push of a publication, join or leave for one-way clients."""
+    if publication.kind == "pub":
+        return b'{"channel":%s,"pub":%s}' % (_encode(topic), publication_body(publication))
+    about = _encode_info(publication.info) if publication.info else b"{}"
+    return b'{"channel":%s,"%s":{"info":%s}}' % (_encode(topic), publication.kind.encode(), about)
 
 
 def message_push(raw: bytes) -> bytes:

@@ -67,7 +67,7 @@ class NoFields(Struct, frozen=True):
 
 
 class Whom(Struct, frozen=True, kw_only=True):
-    """The sessions of a user, or one of them; `session` belongs to transports that have one."""
+    """The sessions of a user, or one of them; `session` is another name of `client`."""
 
     user: str | None = None
     client: str | None = None

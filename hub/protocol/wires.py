@@ -7,7 +7,7 @@ from functools import cache
 from hub.model import Publication
 from hub.protocol.deflate import WINDOW_BITS, shared_text_frame
 from hub.protocol.frames import text_frame
-from hub.protocol.json_codec import publication_push
+from hub.protocol.json_codec import bare_publication, publication_push
 
 
 class JsonFrames:
@@ -124,6 +124,34 @@ class CompressedPlainFrames(PlainFrames):
         return b"".join(shared_text_frame(piece, self._window_bits) for piece in pieces)
 
 
+class OneWayText(PlainText):
+    """The one-way client protocol through an ASGI server: each push is the text of a frame."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """A push without its wrapper."""
+        return bare_publication(topic, publication)
+
+
+class OneWayFrames(PlainFrames):
+    """The one-way client protocol on a socket written directly: each push in a frame of its own."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """A push without its wrapper."""
+        return bare_publication(topic, publication)
+
+    def alone(self, topic: str, publication: Publication) -> bytes:
+        """The same in a frame."""
+        return text_frame(bare_publication(topic, publication))
+
+
+class CompressedOneWayFrames(CompressedPlainFrames):
+    """The one-way client protocol where compression was agreed."""
+
+    def publication(self, topic: str, publication: Publication) -> bytes:
+        """A push without its wrapper."""
+        return bare_publication(topic, publication)
+
+
 class EventStream:
     """Server-sent events: `id` carries the position, so that a browser's Last-Event-ID can bring it back."""
 
@@ -154,6 +182,8 @@ JSON_FRAMES = JsonFrames()
 JSON_TEXT = JsonText()
 PLAIN_FRAMES = PlainFrames()
 PLAIN_TEXT = PlainText()
+ONE_WAY_FRAMES = OneWayFrames()
+ONE_WAY_TEXT = OneWayText()
 EVENT_STREAM = EventStream()
 
 
@@ -167,6 +197,12 @@ def plain_frames(window_bits: int) -> PlainFrames:
     return _compressed_plain(min(window_bits, WINDOW_BITS)) if window_bits else PLAIN_FRAMES
 
 
+def one_way_frames(window_bits: int) -> PlainFrames:
+    """The same for one-way clients."""
+    return _compressed_one_way(min(window_bits, WINDOW_BITS)) if window_bits else ONE_WAY_FRAMES
+
+
 # Four of each at most: peers whose windows are larger than the hub's share one.
 _compressed_json = cache(CompressedJsonFrames)
 _compressed_plain = cache(CompressedPlainFrames)
+_compressed_one_way = cache(CompressedOneWayFrames)

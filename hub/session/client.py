@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hub import metrics
 from hub.errors import (
@@ -37,10 +37,8 @@ from hub.protocol.json_codec import (
     error_reply,
     payload,
     publish_reply,
-    refresh_push,
+    push,
     reply,
-    subscribe_push,
-    unsubscribe_push,
 )
 from hub.session.base import Rest, Session
 from hub.session.held import Wanted
@@ -72,6 +70,9 @@ class ClientSession(Session):
         "methods",
         "state",
     )
+
+    one_way: ClassVar[bool] = False
+    """Whether nothing is taken from the client once it has connected, not even a pong."""
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class ClientSession(Session):
         except Disconnect:
             raise
         except HubError as error:
-            self._refuse(command.id, method, _as_reply_error(error, publishing=method == "publish"))
+            self._refuse(command.id, method, as_reply_error(error, publishing=method == "publish"))
 
     def _reply(self, command_id: int, method: str, result: Any) -> None:
         self.outbox.push(reply(command_id, method, result))
@@ -277,6 +278,10 @@ class ClientSession(Session):
 
     # Orders
 
+    def tell(self, kind: str, body: Any, topic: str = "") -> None:
+        """Has a push of this kind written to the client."""
+        self.outbox.push(push(topic, kind, body))
+
     def insufficient(self, topic: str) -> None:
         """Publications were missed: the client subscribes again, or connects again for what the server subscribed."""
         held = self.subscriptions.get(topic)
@@ -298,17 +303,13 @@ class ClientSession(Session):
             return
         position = established.outcome.position
         options = established.held.rule.options
-        self.outbox.push(
-            subscribe_push(
-                topic,
-                SubscribeResult(
-                    recoverable=options.recoverable,
-                    positioned=options.history is not None,
-                    epoch=position.epoch,
-                    offset=position.offset,
-                ),
-            )
+        result = SubscribeResult(
+            recoverable=options.recoverable,
+            positioned=options.history is not None,
+            epoch=position.epoch,
+            offset=position.offset,
         )
+        self.tell("subscribe", result, topic)
         self.announce_join(established.held)
 
     def order_refresh(self, expires_at: float | None) -> None:
@@ -317,16 +318,17 @@ class ClientSession(Session):
             return
         self.renew(expires_at)
         ttl = self.ttl(expires_at)
-        self.outbox.push(refresh_push(RefreshResult(expires=ttl > 0, ttl=ttl)))
+        self.tell("refresh", RefreshResult(expires=ttl > 0, ttl=ttl))
 
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away and tells the client why."""
         if self.drop(topic, returning=code == UNSUBSCRIBE_INSUFFICIENT.number) is not None:
             metrics.UNSUBSCRIBES.labels(str(code)).inc()
-            self.outbox.push(unsubscribe_push(topic, code, reason))
+            self.tell("unsubscribe", {"code": code, "reason": reason}, topic)
 
 
-def _as_reply_error(error: HubError, *, publishing: bool) -> ReplyError:
+def as_reply_error(error: HubError, *, publishing: bool) -> ReplyError:
+    """The number by which a client is told of an error."""
     if isinstance(error, ReplyError):
         return error
     if isinstance(error, TopicError):

@@ -70,7 +70,7 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
         return
     session.begin(identity.expires_at)
     data = [encode(answer.data) for answer in answers if answer.data is not None]
-    limits, emulated = session.node.limits, session.emulated
+    limits, emulated, one_way = session.node.limits, session.emulated, session.one_way
     reply(
         ConnectResult(
             client=session.client,
@@ -80,8 +80,8 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
             data=raw_or_unset(data[-1] if data else None),
             subs={topic: result for topic, (_, result) in made.items()} or None,
             ping=0 if session.frame_ping else int(limits.ping),
-            pong=not session.frame_ping,
-            session=session.client if emulated else "",
+            pong=not (session.frame_ping or one_way),
+            session=session.client if emulated or one_way else "",
             node=session.node.id if emulated else "",
         )
     )

@@ -42,7 +42,7 @@ class Handshake:
     async def admitted(self, allowed_origins: Sequence[str], *, draining: bool) -> bool:
         """Whether it may go on; when not, it has been answered with 403 or 503 and a JSON body."""
         if draining:
-            await self._refuse(503, "the node is stopping; connect again", {"Retry-After": "1"})
+            await self.refuse(503, "the node is stopping; connect again", {"Retry-After": "1"})
             return False
         origin = self._headers.get("origin")
         if origin is None:
@@ -50,10 +50,11 @@ class Handshake:
         secure = "https" if self.scope.get("scheme") == "wss" else "http"
         if origin_allowed(origin, self._headers.get("host"), secure, allowed_origins):
             return True
-        await self._refuse(403, "this Origin may not connect; add it to server.allowed_origins", {})
+        await self.refuse(403, "this Origin may not connect; add it to server.allowed_origins")
         return False
 
-    async def _refuse(self, status: int, message: str, headers: dict[str, str]) -> None:
+    async def refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        """Answers it with a status and a JSON body, where the server can do that before the socket is accepted."""
         websocket = self.websocket()
         body = {"error": {"code": status, "message": message}}
         if "websocket.http.response" in (self.scope.get("extensions") or {}):

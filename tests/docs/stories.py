@@ -13,6 +13,7 @@ The word behind a block's language says what becomes of it; GitHub shows none of
 ```text watched        what the last `watch` prints, sooner or later
 ```text served         what the last `serve` prints next, sooner or later
 ```text wire           a socket of the client protocol: `>` is sent, `<` must come back
+```text one-way        the same of the one-way protocol
 ```python              is run as a script
 ```python name.py      is written to this file, as with any language when the word has a dot
 ```python part         is read by the compiler only; `python signature` too; `js part` by nobody
@@ -256,7 +257,8 @@ class Story:
 
     def _wire(self, block: Block, text: str) -> None:
         heard: list[str] = []
-        with connect(f"{self.url.replace('http', 'ws', 1)}/connection/websocket") as socket:
+        path = "uni_websocket" if block.word == "one-way" else "websocket"
+        with connect(f"{self.url.replace('http', 'ws', 1)}/connection/{path}") as socket:
             for line in text.splitlines():
                 if line.startswith("> "):
                     socket.send(line[2:])
@@ -310,6 +312,7 @@ _ACTS: Mapping[tuple[str, str], Callable[[Story, Block, str], None]] = {
     ("text", "watched"): Story._watched,
     ("text", "served"): Story._served,
     ("text", "wire"): Story._wire,
+    ("text", "one-way"): Story._wire,
     ("python", ""): Story._python,
     ("python", "part"): Story._compiled,
     ("python", "signature"): Story._compiled,

@@ -300,7 +300,7 @@ async def test_disconnect_with_a_code_of_its_own(hub: InProcessHub) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [{}, {"session": "s", "user": "ann"}, {"user": None, "client": ""}, {"whitelist": ["x"]}]
+    "request_", [{}, {"session": "s", "client": "c"}, {"user": None, "client": ""}, {"whitelist": ["x"]}]
 )
 async def test_an_order_that_names_nobody_is_refused_rather_than_meant_for_all(
     hub: InProcessHub, request_: dict[str, Any]

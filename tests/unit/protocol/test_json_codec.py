@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,8 +15,17 @@ from websockets.frames import Frame, Opcode
 from hub.errors import BAD_REQUEST, INTERNAL, Disconnect, ReplyError
 from hub.model import ClientInfo, Publication
 from hub.protocol import json_codec as codec
-from hub.protocol.commands import Command, ConnectResult, SubscribeResult
-from hub.protocol.wires import EVENT_STREAM, JSON_FRAMES, JSON_TEXT, PLAIN_FRAMES, PLAIN_TEXT
+from hub.protocol.commands import Command, ConnectRequest, ConnectResult, SubscribeResult
+from hub.protocol.deltas import whole
+from hub.protocol.wires import (
+    EVENT_STREAM,
+    JSON_FRAMES,
+    JSON_TEXT,
+    ONE_WAY_FRAMES,
+    ONE_WAY_TEXT,
+    PLAIN_FRAMES,
+    PLAIN_TEXT,
+)
 
 
 def commands(frame: bytes) -> list[Command]:
@@ -153,6 +163,49 @@ def test_joins_and_leaves_are_pushes_of_their_kind() -> None:
         codec.publication_push("t", join)
         == b'{"push":{"channel":"t","join":{"info":{"user":"u","client":"c"}}}}'
     )
+
+
+@pytest.mark.parametrize(
+    "publication",
+    [
+        PUBLICATION,
+        PUBLICATION.replace(offset=1),
+        PUBLICATION.replace(tags=None),
+        Publication("t", b'{"n":1}'),
+        Publication("t", b"null", info=ClientInfo("u", "c"), kind="join"),
+        Publication("t", b"null", kind="leave"),
+        whole(PUBLICATION),
+    ],
+)
+@pytest.mark.parametrize("topic", ["news", 'a "quoted" topic', "тема"])
+def test_a_one_way_push_is_what_stands_in_the_wrapper(publication: Publication, topic: str) -> None:
+    assert b'{"push":%b}' % codec.bare_publication(topic, publication) == codec.publication_push(
+        topic, publication
+    )
+    for kind, body in (("unsubscribe", {"code": 2000, "reason": "x"}), ("message", {"data": 1})):
+        for each in (topic, ""):
+            assert b'{"push":%b}' % codec.bare_push(each, kind, body) == codec.push(each, kind, body)
+
+
+def test_one_way_pushes_stand_each_in_a_frame_of_its_own() -> None:
+    one = Publication("t", b"1")
+    push = b'{"channel":"t","pub":{"data":1}}'
+    framed = b"\x81\x20" + push
+    assert ONE_WAY_TEXT.alone("t", one) == ONE_WAY_TEXT.share([push]) == (push,)
+    assert ONE_WAY_TEXT.join([push, b"{}"]) == (push, b"{}")
+    assert ONE_WAY_FRAMES.alone("t", one) == framed
+    assert ONE_WAY_FRAMES.share([push, push]) == framed + framed
+
+
+@pytest.mark.parametrize("text", [b"{}", b"null", b' {"later": 1}\n'])
+def test_a_connect_request_without_a_token_is_one_all_the_same(text: bytes) -> None:
+    assert codec.decode_connect(text) == ConnectRequest()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_connect_request_or_a_disconnect(text: bytes) -> None:
+    with suppress(Disconnect):
+        assert isinstance(codec.decode_connect(text), ConnectRequest)
 
 
 def test_wires_join_pieces_as_their_transports_need_them() -> None:
