@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nats
 import pytest
@@ -125,6 +125,10 @@ def _empty(url: str) -> None:
         thread.submit(asyncio.run, delete_streams(url)).result()
 
 
+NO_STREAM: Final = 10059
+"""JetStream's code for a stream that there is none of."""
+
+
 async def delete_streams(url: str) -> None:
     """Takes everything out of a NATS while it runs."""
     client = await nats.connect(url, connect_timeout=5)
@@ -133,9 +137,19 @@ async def delete_streams(url: str) -> None:
             # A server under load may refuse a deletion, or list a stream anew whose deletion is under way.
             while names := await _streams(client):
                 for name in names:
-                    await client.request(f"$JS.API.STREAM.DELETE.{name}", b"", timeout=5)
+                    await delete_stream(client, name)
     finally:
         await client.close()
+
+
+async def delete_stream(client: Any, name: str) -> None:
+    """Takes a stream out of a NATS, which it refuses now and then while it has much to do."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = json.loads((await client.request(f"$JS.API.STREAM.DELETE.{name}", b"", timeout=5)).data)
+            if answer.get("success") or answer.get("error", {}).get("err_code") == NO_STREAM:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def _streams(client: Any) -> list[str]:

@@ -88,7 +88,11 @@ class RedisSentinels:
         self._sentinels: list[tuple[int, ServerProcess]] = []
         for number in range(3):
             self._sentinels.append(_sentinel(program, folder / f"sentinel{number}", primary.port, password))
-        self.settle()
+        try:
+            self.settle()
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:
@@ -103,9 +107,16 @@ class RedisSentinels:
 
     @property
     def primary(self) -> RedisNode:
-        """The one that most Sentinels name."""
-        ports = [self.named(port) for port, _ in self._sentinels]
-        return next(node for node in self.nodes if node.port == max(set(ports), key=ports.count))
+        """The one that most Sentinels name. Waits while none of them answers, as they may on a busy machine."""
+        named: list[RedisNode] = []
+
+        def asked() -> bool:
+            ports = [port for sentinel, _ in self._sentinels if (port := self.named(sentinel))]
+            named.extend(node for node in self.nodes if ports and node.port == max(ports, key=ports.count))
+            return bool(named)
+
+        until(asked)
+        return named[0]
 
     @property
     def replicas(self) -> list[RedisNode]:
