@@ -50,6 +50,7 @@ async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[st
         return None if result is None else {"result": result}
 
     async def later(topic: str) -> Told:
+        demand(key, topic, "broadcast", "publish")
         return {"result": await _publish(desk, topic, raw, request)}
 
     return {"responses": await in_slices(request.channels, now, later)}

@@ -11,6 +11,12 @@ from hub.errors import BrokerError
 from hub.testing import InProcessHub
 
 
+@pytest.fixture(params=["at once", "awaited"], autouse=True)
+def broker_answers(request: pytest.FixtureRequest, hub: InProcessHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All holds with a broker that answers at once, and with one that has to be waited for as those elsewhere have."""
+    monkeypatch.setattr(hub.hub.broker, "prompt", request.param == "at once")
+
+
 async def call(hub: InProcessHub, method: str, request: Any, **headers: str) -> Any:
     response = await hub.http.post(f"/api/{method}", json=request, headers=hub.api_key | headers)
     assert response.status_code == 200, response.text
