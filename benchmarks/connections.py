@@ -20,7 +20,6 @@ import hashlib
 import hmac
 import json
 import multiprocessing
-import os
 import resource
 import select
 import socket
@@ -137,7 +136,7 @@ class Held:
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         for number in range(first, first + count):
-            one = greeted(upgraded(port, source), "large", token(f"user{number}"))
+            one = greeted(opened(port, "/connection/websocket", source), "large", token(f"user{number}"))
             one.setblocking(False)
             self._sockets[one.fileno()] = one
             self._epoll.register(one.fileno(), select.EPOLLIN)
@@ -162,21 +161,6 @@ class Held:
                 break
         expect(not behind or mark == b"\0", f"{len(behind)} clients were not told of a publication")
         return last
-
-
-def upgraded(port: int, source: str) -> socket.socket:
-    """A WebSocket from an address of this machine."""
-    found = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
-    key = base64.b64encode(os.urandom(16)).decode()
-    found.sendall(
-        f"GET /connection/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
-    heard = b""
-    while b"\r\n\r\n" not in heard:
-        heard += found.recv(4_096)
-    expect(heard.startswith(b"HTTP/1.1 101"), f"the handshake was answered with {heard!r}")
-    return found
 
 
 def holder(link: Connection, port: int, source: str, first: int, count: int) -> None:

@@ -85,9 +85,9 @@ def _prefer(pid: int, priority: int) -> None:
         os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(priority))
 
 
-def opened(port: int, path: str) -> socket.socket:
-    """A WebSocket whose handshake is done."""
-    found = socket.create_connection(("127.0.0.1", port), timeout=30)
+def opened(port: int, path: str, source: str = "127.0.0.1") -> socket.socket:
+    """A WebSocket whose handshake is done, from an address of this machine."""
+    found = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     found.sendall(
