@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from hub.errors import BrokerError
 from hub.nats.address import Address
+from hub.nats.client import Client
 
 logger = logging.getLogger(__name__)
 Headers = dict[str, str]
@@ -105,6 +105,8 @@ class Link:
         try:
             await self._client.publish(subject, message, reply, headers)
         except (nats.errors.Error, OSError) as error:
+            if self._client.is_closed:
+                self._end()
             raise BrokerError(f"NATS did not take a message: {error!r}") from None
 
     async def ask(self, subject: str, message: bytes, headers: Headers | None = None) -> bytes:
