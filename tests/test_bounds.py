@@ -69,6 +69,7 @@ REGISTERS: Final = {
         "Deltas._kept",
         "Desk.publishable",
         "PatternTable._found",
+        "Rates._rates",
         "Router._warned",
         "TokenVerifier._verified",
         "Topics._known",
