@@ -302,7 +302,7 @@ def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier |
 
 
 def _limits(settings: Settings) -> Limits:
-    client = settings.client
+    client, limits = settings.client, settings.limits
     return Limits(
         ping=client.ping,
         pong_timeout=client.pong_timeout,
@@ -313,6 +313,10 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=client.subscriptions,
         history_page=client.history_page,
         recovery_page=client.recovery_page,
+        commands=limits.commands,
+        publishes_per_user=limits.publishes_per_user,
+        publishes_per_topic=limits.publishes_per_topic,
+        api_requests=limits.api_requests,
     )
 
 

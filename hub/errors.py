@@ -4,6 +4,7 @@ The tree::
 
     HubError
     ├── ReplyError        a numbered answer to one command (100-399 the hub's, 400-1999 plugins')
+    │   ├── TooManyRequests   111, with the time after which it may be tried again
     │   └── InvalidPayload    107 for a payload that breaks its topic's schema
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
@@ -248,6 +249,14 @@ class InvalidPayload(ReplyError):
     def __init__(self, message: str, pointer: str = "") -> None:
         self.pointer = pointer
         super().__init__(BAD_REQUEST, message)
+
+
+class TooManyRequests(ReplyError):
+    """Refuses what came too fast (111); `seconds` is how long until it may be tried again."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        self.seconds = seconds
+        super().__init__(TOO_MANY_REQUESTS, message)
 
 
 class Disconnect(HubError):

@@ -61,6 +61,7 @@ _ORDER: Final = (
     "rpc",
     "schedule",
     "client",
+    "limits",
     "api",
     "log",
 )

@@ -151,6 +151,29 @@ class ClientSettings(Strict):
     recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
 
 
+_PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
+"""A rate; twice as many may come at once."""
+
+
+class LimitSettings(Strict):
+    """What clients may use up; each process counts for itself, and null switches a limit off."""
+
+    commands: _PerSecond | None = Field(
+        50,
+        description="Commands of one connection in a second, twice as many at once; beyond them error 111.",
+    )
+    publishes_per_user: _PerSecond | None = Field(
+        50,
+        description="Publications of one user in a second, over all connections; the anonymous one is no user.",
+    )
+    publishes_per_topic: _PerSecond | None = Field(
+        200, description="Publications of clients on one topic in a second; those of the server do not count."
+    )
+    api_requests: _PerSecond | None = Field(
+        5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
+    )
+
+
 class ApiSettings(Strict):
     """Limits of the HTTP API."""
 
@@ -198,6 +221,9 @@ class Settings(Declarations):
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who clients and backends are.")
     client: ClientSettings = Field(
         default_factory=ClientSettings, description="Limits and beats of client sessions."
+    )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="What clients may use up, in each process."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
     log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
