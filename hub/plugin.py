@@ -56,6 +56,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from hub import payloads
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -399,11 +400,12 @@ def validated(model: type[ModelT], given: Any) -> ModelT:
 
     `given` is JSON text as bytes (a request's body, a publication's `raw`) or a decoded value (an RPC's data, a
     request's query); nothing at all counts as an empty object. Raises ReplyError 107 that names each field at fault and
-    the rule that it breaks, and repeats none of the values.
+    the rule that it breaks, and repeats none of the values; also for JSON that is nested too deep, names something twice,
+    or holds NUL or a number beyond 64 bits.
     """
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given or b"{}")
+            return model.model_validate_json(payloads.checked(given or b"{}"))
         return model.model_validate({} if given is None else given)
     except ValidationError as error:
         faults = [
