@@ -95,10 +95,11 @@ class Connection(FrameReader, asyncio.Protocol):
         """Gives the connection to a session. `limit` is what may wait for the peer, in bytes."""
         self._session = session
         self.limit = limit
-        high = limit // CONGESTED_SHARE
-        self.transport.set_write_buffer_limits(high=high, low=high // 4)
         if self.transport.is_closing():
             session.lost()
+        else:  # uvloop takes no limits for a connection that is gone
+            high = limit // CONGESTED_SHARE
+            self.transport.set_write_buffer_limits(high=high, low=high // 4)
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
