@@ -28,6 +28,7 @@ from hub.errors import (
     ExpiredToken,
     HubError,
     InvalidToken,
+    KeysUnavailable,
     ReplyError,
     TopicError,
     broker_refusal,
@@ -45,12 +46,17 @@ MAX_RETRY_SECONDS: Final = 2.0
 """How long a socket that waits for the broker waits between two attempts, more or less."""
 
 
-def identify(node: Node, token: str) -> Identity:
-    """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
+async def identify(node: Node, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one.
+
+    Raises Disconnect 4001 when that is not admitted, 3004 while its key cannot be had.
+    """
     if not token and not node.anonymous:
         raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
     try:
-        return node.identify(token)
+        return await node.identified(token)
+    except KeysUnavailable as error:
+        raise Disconnect(SERVER_ERROR, error.message) from error
     except ExpiredToken as error:
         raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
     except InvalidToken as error:
@@ -91,14 +97,14 @@ class PlainSession(Session):
 
         Raises Disconnect with a code of the plain socket, whatever is wrong.
         """
-        identity = identify(self.node, token)
+        identity = await identify(self.node, token)
         return await self._open(
             identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since
         )
 
     async def open_topic(self, topic: str, token: str, since: Position | None = None) -> Established:
         """Admits the client and subscribes it to a topic that it named itself; raises as `open` does."""
-        return await self._open(identify(self.node, token), lambda: topic, since)
+        return await self._open(await identify(self.node, token), lambda: topic, since)
 
     async def _open(self, identity: Identity, name: Callable[[], str], since: Position | None) -> Established:
         try:
