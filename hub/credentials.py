@@ -11,6 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+WHO: Final = frozenset({"token", "ticket", "api_key"})
+"""Parameters of a query that only say who asks."""
+
 
 class ClientRequest(Struct, frozen=True, kw_only=True):
     """The HTTP request with which a client opened its connection, or asks for a ticket, as connect handlers see it.

@@ -68,7 +68,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from hub.credentials import ClientRequest
+from hub.credentials import WHO, ClientRequest
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -124,7 +124,6 @@ __all__ = [
 ]
 
 API_VERSION = 1
-_WHO = frozenset({"token", "ticket", "api_key"})
 SettingsT = TypeVar("SettingsT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -410,7 +409,7 @@ class HasQuery(Protocol):
 
 def query(request: HasQuery) -> dict[str, str]:
     """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`)."""
-    return {name: value for name, value in request.query_params.items() if name not in _WHO}
+    return {name: value for name, value in request.query_params.items() if name not in WHO}
 
 
 def validated(model: type[ModelT], given: Any) -> ModelT:

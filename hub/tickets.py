@@ -54,9 +54,7 @@ class _Kept(NamedTuple):
 class Tickets:
     """Those of one node."""
 
-    def __init__(
-        self, cluster: Cluster, monotonic: Callable[[], float], *, most: int = MAX_TICKETS
-    ) -> None:
+    def __init__(self, cluster: Cluster, monotonic: Callable[[], float], *, most: int = MAX_TICKETS) -> None:
         """`most` may be kept at a time, apart from what else bounds them."""
         self._cluster = cluster
         self._monotonic = monotonic
@@ -82,9 +80,7 @@ class Tickets:
                 LIMIT_EXCEEDED, "too many tickets are waiting to be used; try again later", temporary=True
             )
         secret = secrets.token_bytes(_SECRET_BYTES)
-        self._keep(
-            _digest(secret), _Kept(self._monotonic() + TICKET_SECONDS, identity.user, origin, encoded)
-        )
+        self._keep(_digest(secret), _Kept(self._monotonic() + TICKET_SECONDS, identity.user, origin, encoded))
         return base64.urlsafe_b64encode(uuid.UUID(self._cluster.node).bytes + secret).decode()
 
     async def redeem(self, ticket: str, origin: str = "") -> Identity:

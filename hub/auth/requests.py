@@ -13,10 +13,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from hub.auth.origin import ANY, origin_allowed
-from hub.credentials import ClientRequest
+from hub.credentials import WHO, ClientRequest
 
-WHO: Final = frozenset({"token", "ticket", "api_key"})
-"""Parameters of a query that only say who asks."""
 _HIDDEN: Final = frozenset(
     {
         "authorization",
@@ -27,7 +25,8 @@ _HIDDEN: Final = frozenset(
         "x-api-key",
     }
 )
-_OWN: Final = frozenset({"none", "same-origin"})
+_ASKED: Final = frozenset({b"host", b"origin", b"sec-fetch-site"})
+_OWN: Final = frozenset({b"none", b"same-origin"})
 _SECURE: Final = frozenset({"https", "wss"})
 _ESCAPED: Final = re.compile(r"\\(.)")
 _MOST_FIELDS: Final = 1_000
@@ -44,11 +43,12 @@ def client_request(scope: Mapping[str, Any], allowed_origins: Sequence[str]) -> 
         elif key not in _HIDDEN:
             headers.setdefault(key, value.decode("latin-1"))
     client = scope.get("client")
+    trusted = by_name(scope, allowed_origins)
     return ClientRequest(
         path=scope["path"],
         query=_query(scope.get("query_string", b"")),
         headers=headers,
-        cookies=read_cookies(cookies) if _own_page(headers, scope, allowed_origins) else {},
+        cookies=read_cookies(cookies) if trusted else {},
         origin=headers.get("origin", ""),
         address=str(client[0]) if client else "",
         secure=scope.get("scheme") in _SECURE,
@@ -78,10 +78,14 @@ def _query(text: bytes) -> dict[str, str]:
     return {name: value for name, value in pairs if name not in WHO}
 
 
-def _own_page(headers: Mapping[str, str], scope: Mapping[str, Any], allowed: Sequence[str]) -> bool:
-    origin = headers.get("origin")
+def by_name(scope: Mapping[str, Any], allowed: Sequence[str]) -> bool:
+    """Whether a request comes from a page of the hub's own or of an origin listed by name, or from no page."""
+    headers = {name: value for name, value in reversed(scope["headers"]) if name in _ASKED}
+    origin = headers.get(b"origin")
     if origin is None:
         # No browser, the hub's own page, or any page that asks as for an image: a browser then says which.
-        return headers.get("sec-fetch-site", "none") in _OWN
+        return headers.get(b"sec-fetch-site", b"none") in _OWN
     named = [place for place in allowed if place != ANY]
-    return origin_allowed(origin, headers.get("host"), str(scope.get("scheme", "http")), named)
+    host = headers.get(b"host")
+    scheme = str(scope.get("scheme", "http"))
+    return origin_allowed(origin.decode("latin-1"), host and host.decode("latin-1"), scheme, named)

@@ -59,5 +59,5 @@ def _checked(identity: Identity, handler: str, now: float) -> Identity:
         return replace(identity, info=msgspec.json.encode(msgspec.json.decode(identity.info)))
     except (msgspec.MsgspecError, TypeError, RecursionError, UnicodeDecodeError):
         # Without the cause, whose text may repeat what is to be shown to nobody.
-        _log.error("handler %s named an identity whose info is no JSON text", handler)  # noqa: TRY400
+        _log.error("handler %s named an identity whose info is no JSON text", handler)
         raise ReplyError(INTERNAL) from None
