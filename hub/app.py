@@ -27,7 +27,6 @@ from hub.api.tickets import ticket_routes
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
-from hub.auth.tokens import TokenVerifier
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.cluster import Cluster
@@ -48,6 +47,7 @@ from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
 from hub.settings.model import Settings
+from hub.settings.verification import make_verifier
 from hub.store.engine import Database
 from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
@@ -112,7 +112,7 @@ class Hub:
             router=self.router,
             attendance=self.attendance,
             presence=self.presence,
-            verifier=_verifier(settings, clock),
+            verifier=make_verifier(settings.auth, clock=clock, monotonic=monotonic),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
@@ -120,6 +120,7 @@ class Hub:
             wheel=self.wheel,
             clock=clock,
         )
+        self.published = self.node.verifier.ring.published if self.node.verifier else None
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
         self.presence_keeper = PresenceKeeper(
@@ -137,6 +138,8 @@ class Hub:
             "database": self.check_database,
             "accepting": lambda: not self.node.draining,
         }
+        if (published := self.published) is not None:
+            self.checks["keys"] = lambda: published.usable
         self.figures: Figures = _own_figures
         """The metrics as text: those of this process, unless whoever runs several has others."""
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
@@ -166,7 +169,9 @@ class Hub:
     def _parts(self) -> list[tuple[str, _Step, _Step]]:
         """What has to be started and stopped, by name, in the order of start."""
         table = self.blueprint.table
+        published = self.published
         return [
+            *([("published keys", published.start, published.stop)] if published else ()),
             ("database", self._start_database, self.database.close),
             ("broker", self._start_broker, self.bridge.stop),
             ("presence", self.presence.start, self.presence.stop),
@@ -283,23 +288,6 @@ def _history_of(table: HandlerTable, topic: str) -> HistoryOptions | None:
 def _lease_store(settings: Settings, node: str) -> LeaseStore:
     broker = settings.broker
     return make_lease_store(broker.url, prefix=broker.prefix, owner=node, term=TERM_SECONDS, clock=steady)
-
-
-def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:
-    jwt = settings.auth.jwt
-    secret = jwt.secret.get_secret_value() if jwt.secret else None
-    if secret is None and jwt.public_key is None:
-        return None
-    return TokenVerifier(
-        secret=secret,
-        public_key=jwt.public_key,
-        algorithms=jwt.algorithms,
-        audience=jwt.audience,
-        issuer=jwt.issuer,
-        leeway=jwt.leeway,
-        require_exp=jwt.require_exp,
-        clock=clock,
-    )
 
 
 def _limits(settings: Settings) -> Limits:

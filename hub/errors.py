@@ -4,11 +4,13 @@ The tree::
 
     HubError
     ├── ReplyError        a numbered answer to one command (100-399 the hub's, 400-1999 plugins')
-    │   └── InvalidPayload    107 for a payload that breaks its topic's schema
+    │   ├── InvalidPayload    107 for a payload that breaks its topic's schema
+    │   └── KeysUnavailable   100 for a token while the keys that might verify it cannot be had
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
     ├── TopicError        a topic name or pattern that the grammar refuses
     ├── InvalidToken      a token that cannot be verified, or is for another topic, user or client
+    │   └── UnknownKey        a token whose key a look at the published ones may find
     ├── ExpiredToken      a genuine token whose time has passed
     ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
     ├── LeaseLost         a lease ended while work ran under it, or might have
@@ -250,6 +252,16 @@ class InvalidPayload(ReplyError):
         super().__init__(BAD_REQUEST, message)
 
 
+class KeysUnavailable(ReplyError):
+    """Refuses a token for now: nobody can say what it is worth until the published keys have been fetched.
+
+    It is 100 and temporary, so that SDKs keep the token and come back, where an invalid token makes them stop for good.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(INTERNAL, "the token cannot be verified at the moment; try again later")
+
+
 class Disconnect(HubError):
     """Ends a session with a number and a reason of at most 123 bytes of UTF-8.
 
@@ -287,6 +299,10 @@ class InvalidToken(HubError):
     def __init__(self, reason: str, *, mismatch: bool = False) -> None:
         self.mismatch = mismatch
         super().__init__(reason)
+
+
+class UnknownKey(InvalidToken):
+    """A token that names a key which is not known here; it may have been published since the last look."""
 
 
 class ExpiredToken(HubError):

@@ -11,7 +11,7 @@ import msgspec
 from hub import __version__
 from hub.attendance import Attendance
 from hub.auth.rules import allowed
-from hub.auth.tokens import TokenVerifier
+from hub.auth.tokens import SubscriptionGrant, TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import (
@@ -21,6 +21,7 @@ from hub.errors import (
     InvalidToken,
     ReplyError,
     TopicError,
+    UnknownKey,
     repeatable,
 )
 from hub.handlers import TopicRule
@@ -184,7 +185,8 @@ class Node:
     def identify(self, token: str) -> Identity:
         """The identity behind a token, the anonymous one for none; whether that is admitted is the caller's to say.
 
-        Raises ExpiredToken and InvalidToken; without a configured key every token is invalid.
+        Raises ExpiredToken and InvalidToken; without a configured key every token is invalid. Of the latter UnknownKey
+        is for `identified` to deal with.
         """
         if not token:
             return ANONYMOUS
@@ -201,6 +203,34 @@ class Node:
         if identity.expires_at is not None and identity.expires_at <= self.clock():
             raise InvalidToken("the identity behind the ticket has expired")
         return identity
+
+    async def identified(self, token: str) -> Identity:
+        """The same, after a look at the published keys where the token's is not known; else nothing is awaited.
+
+        Raises KeysUnavailable too, when that look is not possible now.
+        """
+        try:
+            return self.identify(token)
+        except UnknownKey:
+            await self.keys_refreshed()
+            return self.identify(token)
+
+    async def granted(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
+        """What a subscription token grants, found out as `identified` does it; raises as that does."""
+        if self.verifier is None:
+            raise InvalidToken("no key is configured to verify tokens with")
+        try:
+            return self.verifier.verify_subscription(token, topic=topic, user=user, client=client)
+        except UnknownKey:
+            await self.keys_refreshed()
+            return self.verifier.verify_subscription(token, topic=topic, user=user, client=client)
+
+    async def keys_refreshed(self) -> None:
+        """Waits for a look at the published keys; raises KeysUnavailable when that is not possible now."""
+        await self.tasks.handover()
+        published = None if self.verifier is None else self.verifier.ring.published
+        if published is not None:
+            await published.looked_up()
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""

@@ -35,6 +35,7 @@ from hub.errors import (
     Disconnect,
     HubError,
     InvalidPayload,
+    KeysUnavailable,
     ReplyError,
     StoreError,
     TopicError,
@@ -121,7 +122,9 @@ def _of_broker(error: BrokerError) -> Refusal:
 
 
 def _of_reply(error: ReplyError) -> Refusal:
-    if error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError):
+    if isinstance(error, KeysUnavailable) or (
+        error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError)
+    ):
         return refused(INTERNAL, 503, error.message)
     code = _CODES.get(error.code)
     if code is None:

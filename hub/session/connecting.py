@@ -36,15 +36,16 @@ from hub.session.held import Established, Wanted
 from hub.session.subscribing import form_of, result_of, since_of
 
 
-def identify(session: ClientSession, token: str) -> Identity:
+async def identify(session: ClientSession, token: str) -> Identity:
     """The identity behind a token, or the anonymous one where that is allowed.
 
-    Raises ReplyError 109 for an expired token, Disconnect 3500 for a bad one and 3501 for none.
+    Raises ReplyError 109 for an expired token and 100 while its key cannot be had, Disconnect 3500 for a bad one and
+    3501 for none.
     """
     if not token and not session.node.anonymous:
         raise session.nobody()
     try:
-        return session.node.identify(token)
+        return await session.node.identified(token)
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
@@ -68,7 +69,7 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
     if not token and brought.ticket:
         identity = await redeem(session, brought)
     else:
-        identity = ANONYMOUS if nameless and asked else identify(session, token)
+        identity = ANONYMOUS if nameless and asked else await identify(session, token)
     if asked or request.subs or identity.subs:
         await session.node.tasks.handover()
     answers = await session.admit(identity, brought.request, nameless=nameless)
@@ -142,7 +143,7 @@ async def refresh(session: ClientSession, request: RefreshRequest, reply: Reply)
     """Moves the session's expiry to a fresh token's; raises Disconnect 3500 when it is bad or another user's."""
     if not request.token:
         raise Disconnect(BAD_FRAME)
-    identity = identify(session, request.token)
+    identity = await identify(session, request.token)
     if identity.user != session.identity.user:
         raise Disconnect(INVALID_TOKEN)
     if identity.expires_at is not None and identity.expires_at <= session.node.clock():

@@ -30,6 +30,7 @@ from hub.errors import (
     ExpiredToken,
     HubError,
     InvalidToken,
+    KeysUnavailable,
     ReplyError,
     TopicError,
     broker_refusal,
@@ -47,12 +48,17 @@ MAX_RETRY_SECONDS: Final = 2.0
 """How long a socket that waits for the broker waits between two attempts, more or less."""
 
 
-def identify(node: Node, token: str) -> Identity:
-    """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
+async def identify(node: Node, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one.
+
+    Raises Disconnect 4001 when that is not admitted, 3004 while its key cannot be had.
+    """
     if not token and not node.anonymous:
         raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
     try:
-        return node.identify(token)
+        return await node.identified(token)
+    except KeysUnavailable as error:
+        raise Disconnect(SERVER_ERROR, error.message) from error
     except ExpiredToken as error:
         raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
     except InvalidToken as error:
@@ -120,7 +126,7 @@ class PlainSession(Session):
 
     async def _identify(self, brought: Credentials) -> Identity:
         if brought.token or not (brought.ticket or self.node.table.connect):
-            return identify(self.node, brought.token)
+            return await identify(self.node, brought.token)
         if not brought.ticket:
             return ANONYMOUS
         try:

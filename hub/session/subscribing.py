@@ -89,7 +89,7 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     delta, tag_filter = form_of(request)
     wanted = Wanted(topic, since=since, delta=delta, filter=tag_filter)
     if request.token:
-        grant = _granted(session, topic, request.token)
+        grant = await _granted(session, topic, request.token)
         wanted = replace(
             wanted,
             granted=True,
@@ -113,13 +113,10 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     session.announce_join(established.held)
 
 
-def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
-    verifier = session.node.verifier
-    if verifier is None:
-        raise ReplyError(PERMISSION_DENIED)
+async def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
     session.node.rule(topic)
     try:
-        return verifier.verify_subscription(
+        return await session.node.granted(
             token, topic=topic, user=session.identity.user, client=session.client
         )
     except ExpiredToken as error:
@@ -146,11 +143,8 @@ async def sub_refresh(session: ClientSession, request: SubRefreshRequest, reply:
         raise ReplyError(PERMISSION_DENIED)
     if not request.token:
         raise ReplyError(BAD_REQUEST)
-    verifier = session.node.verifier
-    if verifier is None:
-        raise Disconnect(INVALID_TOKEN)
     try:
-        grant = verifier.verify_subscription(
+        grant = await session.node.granted(
             request.token, topic=request.channel, user=session.identity.user, client=session.client
         )
     except ExpiredToken as error:

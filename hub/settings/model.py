@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from hub.settings.topic import Declarations, SocketSettings, Strict
-from hub.settings.values import Duration, Size, one_or_many
+from hub.settings.values import Duration, Moment, Size, one_or_many
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 _SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
@@ -99,6 +99,40 @@ class DatabaseSettings(Strict):
     )
 
 
+class KeySettings(Strict):
+    """A further key that tokens are verified with."""
+
+    secret: SecretStr | None = Field(
+        None, description="Shared secret of HS256, HS384, HS512; at least 32 bytes."
+    )
+    public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
+    algorithms: list[Algorithm] | None = Field(
+        None,
+        min_length=1,
+        description="Algorithms accepted; unset: HS256 for a secret, RS256 for an RSA key, else that of the curve.",
+    )
+    until: Moment | None = Field(
+        None, description='When it ends, such as "2026-12-01T00:00:00Z"; unset: never.'
+    )
+
+
+class PreviousKeySettings(KeySettings):
+    """The key before the present one."""
+
+    until: Moment = Field(description='When it ends, such as "2026-12-01T00:00:00Z".')
+
+
+class ClaimSettings(Strict):
+    """Which claims say what; a name that is a URL is taken whole, else dots lead into objects."""
+
+    user: str = Field("sub", min_length=1, description="The claim that holds the user's id.")
+    roles: str | None = Field(
+        None,
+        min_length=1,
+        description="The claim that holds the roles, such as realm_access.roles; unset: `role` and `roles`.",
+    )
+
+
 class JwtSettings(Strict):
     """How tokens are verified."""
 
@@ -108,6 +142,23 @@ class JwtSettings(Strict):
     public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
     algorithms: list[Algorithm] = Field(
         ["HS256"], min_length=1, description="Algorithms accepted; one family only."
+    )
+    previous: PreviousKeySettings | None = Field(
+        None, description="The key before the last rotation, for tokens that it has signed."
+    )
+    keys: dict[Annotated[str, Field(min_length=1, max_length=256)], KeySettings] = Field(
+        default_factory=dict, max_length=100, description="Further keys, by the `kid` that tokens name."
+    )
+    jwks_url: str | None = Field(None, description="Where an issuer publishes its keys (JWKS); https.")
+    discovery: bool = Field(
+        False,
+        description="Whether to ask the issuer where its keys are (OpenID Connect), in place of a jwks_url.",
+    )
+    insecure_url: bool = Field(
+        False, description="Lets keys come over plain http from other machines; for trials only."
+    )
+    claims: ClaimSettings = Field(
+        default_factory=ClaimSettings, description="Which claims hold the user and the roles."
     )
     audience: str | None = Field(
         None, description="Required `aud`; unset: tokens with an `aud` are accepted too."

@@ -26,6 +26,7 @@ from hub.loader.compose import compose
 from hub.serving.develop import Serving
 from hub.settings.load import load
 from hub.settings.schema import json_schema
+from tests.unit.auth.forging import verifier_with
 
 SECRET = "a-secret-for-tests-of-commands-0123456789abcdef"
 CONFIG = f"""
@@ -295,17 +296,7 @@ class TestConfigAndSchema:
 
 def verifier(**changes: Any) -> TokenVerifier:
     """What a hub with the tests' secret verifies tokens with."""
-    options: dict[str, Any] = {
-        "secret": SECRET,
-        "public_key": None,
-        "algorithms": ["HS256"],
-        "audience": None,
-        "issuer": None,
-        "leeway": 0.0,
-        "require_exp": True,
-        "clock": time.time,
-    }
-    return TokenVerifier(**(options | changes))
+    return verifier_with(time.time, **({"secret": SECRET, "leeway": 0.0} | changes))
 
 
 class TestToken:

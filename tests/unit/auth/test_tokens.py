@@ -14,7 +14,7 @@ from hub.auth import tokens
 from hub.auth.tokens import EXAMPLE_SECRET, SubscriptionGrant, TokenVerifier, sign, weak_secret
 from hub.errors import ExpiredToken, HubError, InvalidToken, UnusableKey
 from hub.model import Identity
-from tests.unit.auth.forging import NOW, SECRET, Clock, KeyPair, b64, forge, pair
+from tests.unit.auth.forging import NOW, SECRET, Clock, KeyPair, b64, forge, pair, verifier_with
 
 EXP = int(NOW) + 60
 MakeVerifier = Callable[..., TokenVerifier]
@@ -375,16 +375,7 @@ known_claims = st.sampled_from(
     ]
 )
 odd_claims = st.dictionaries(known_claims, json_values, max_size=6)
-SHARED = TokenVerifier(
-    secret=SECRET,
-    public_key=None,
-    algorithms=["HS256"],
-    audience=None,
-    issuer=None,
-    leeway=0.0,
-    require_exp=True,
-    clock=lambda: NOW,
-)
+SHARED = verifier_with(lambda: NOW, leeway=0.0)
 
 
 def verify_both(token: str) -> None:
@@ -483,7 +474,7 @@ def test_only_good_tokens_are_remembered_and_the_least_used_forgotten(
 
 def test_what_is_remembered_is_no_token(verifier: TokenVerifier) -> None:
     verifier.verify_connection(GOOD)
-    [(digest, payload)] = verifier._verified.items()
+    [(digest, (_, payload))] = verifier._verified.items()
     assert (len(digest), json.loads(payload)) == (32, claims())
 
 
