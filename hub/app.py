@@ -309,7 +309,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     """The public application: client transports, plugins' routes, and the API where it has no port of its own."""
     node, settings = hub.node, hub.blueprint.settings
     origins = settings.server.allowed_origins
-    keys = _api_keys(settings)
+    keys = _api_keys(settings, node.clock)
     public = settings.server.internal is None
     api = _server_api(hub, keys) if public else {}
     routes: list[BaseRoute] = [
@@ -339,7 +339,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
 def create_internal_app(hub: Hub) -> Starlette:
     """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
     settings = hub.blueprint.settings
-    keys = _api_keys(settings)
+    keys = _api_keys(settings, hub.node.clock)
     api = _server_api(hub, keys)
     tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
     routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api)]
@@ -353,9 +353,12 @@ def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:
     )
 
 
-def _api_keys(settings: Settings) -> ApiKeys:
+def _api_keys(settings: Settings, clock: Callable[[], float]) -> ApiKeys:
+    keys = settings.auth.api_keys
     return ApiKeys(
-        {name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()}
+        {name: (key.key.get_secret_value(), key.allow) for name, key in keys.items()},
+        {name: key.until for name, key in keys.items()},
+        clock,
     )
 
 
