@@ -29,6 +29,7 @@ from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
 from hub.router import Router
 from hub.tasks import Tasks
+from hub.tickets import Tickets
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
@@ -163,6 +164,7 @@ class Node:
         self.id = cluster.node
         self.cluster = cluster
         cluster.methods[ORDER] = self._obey
+        self.tickets = Tickets(cluster, wheel.clock)
         self.version = __version__
         self.table = router.table
         self.router = router
@@ -191,6 +193,16 @@ class Node:
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
         return self.verifier.verify_connection(token)
+
+    async def redeem(self, ticket: str, origin: str) -> Identity:
+        """The identity behind a one-time ticket that is presented by a page of an origin, "" by no page.
+
+        Raises InvalidToken, also where the token that it was made with has expired since.
+        """
+        identity = await self.tickets.redeem(ticket, origin)
+        if identity.expires_at is not None and identity.expires_at <= self.clock():
+            raise InvalidToken("the identity behind the ticket has expired")
+        return identity
 
     async def identified(self, token: str) -> Identity:
         """The same, after a look at the published keys where the token's is not known; else nothing is awaited.

@@ -19,6 +19,7 @@ import msgspec
 
 from hub.auth import capabilities
 from hub.errors import InvalidToken, TopicError
+from hub.model import Identity
 from hub.topics import check_topic
 
 Claims = dict[str, Any]
@@ -122,6 +123,19 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     except (TypeError, ValueError) as error:
         raise InvalidToken(f"`b64{name}` must be base64") from error
     return _decode(found, f"`b64{name}`")
+
+
+def bearer(claims: Claims, user: str, expires_at: float | None, names: ClaimNames) -> Identity:
+    """The user with what the claims say of him, and grant."""
+    return Identity(
+        user=user,
+        info=payload(claims, "info"),
+        expires_at=expires_at,
+        claims=claims,
+        topics=granted_topics(claims),
+        subs=server_subscriptions(claims),
+        roles=roles(claims, names),
+    )
 
 
 def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:

@@ -103,15 +103,7 @@ class TokenVerifier:
             raise InvalidToken(
                 f"it names no user in `{self._names.user}`, and anonymous ones are not admitted"
             )
-        return Identity(
-            user=user,
-            info=read.payload(claims, "info"),
-            expires_at=self._expires_at(claims),
-            claims=claims,
-            topics=read.granted_topics(claims),
-            subs=read.server_subscriptions(claims),
-            roles=read.roles(claims, self._names),
-        )
+        return read.bearer(claims, user, self._expires_at(claims), self._names)
 
     def verify_subscription(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
         """What a subscription token grants on a topic to a user's client.

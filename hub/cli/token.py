@@ -148,6 +148,20 @@ def secret() -> None:
     click.echo(secrets.token_urlsafe(SECRET_BYTES))
 
 
+@command.command("api-key")
+@debug_option
+def api_key() -> None:
+    """Print a random API key, and on a second line its hash.
+
+    The hash can stand in auth.api_keys in the place of the key, which then only the backend has.
+    """
+    from hub.auth.api_keys import hashed
+
+    key = secrets.token_urlsafe(SECRET_BYTES)
+    click.echo(key)
+    click.echo(hashed(key))
+
+
 def _loaded(config: Path | None) -> Loaded:
     """The configuration; where it has no key of its own and `hub dev` has run, with what that adds."""
     from hub.loader.dev import load_dev

@@ -172,9 +172,12 @@ class JwtSettings(Strict):
 class ApiKeySettings(Strict):
     """A key of the server API and what it may do."""
 
-    key: SecretStr = Field(description="The key itself.")
+    key: SecretStr = Field(description="The key itself, or its hash: `sha256:` and 64 hexadecimal digits.")
     allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], one_or_many(str)] = Field(
         default_factory=lambda: ["*"], description='Scopes: "*", "<method>" or "<method>:<topic pattern>".'
+    )
+    until: Moment | None = Field(
+        None, description='When it ends, such as "2026-12-01T00:00:00Z"; null: never.'
     )
 
 
