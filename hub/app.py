@@ -23,6 +23,7 @@ from hub.api.health import Check, Figures, health_routes
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import ApiMethod, server_api
+from hub.api.tickets import ticket_routes
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
@@ -336,6 +337,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins)),
         *sse_routes(node, origins),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
+        *ticket_routes(node, keys, origins),
         *_plugin_routes(hub, keys),
         *health_routes(hub.checks, metrics=hub.figures if public else None),
         *api_routes(api),
@@ -351,8 +353,11 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
 
 def create_internal_app(hub: Hub) -> Starlette:
     """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
-    api = _server_api(hub, _api_keys(hub.blueprint.settings))
-    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api)]
+    settings = hub.blueprint.settings
+    keys = _api_keys(settings)
+    api = _server_api(hub, keys)
+    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api)]
     return FrontedApp(api, lambda _: None, routes=routes)
 
 

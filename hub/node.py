@@ -28,6 +28,7 @@ from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
 from hub.router import Router
 from hub.tasks import Tasks
+from hub.tickets import Tickets
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
@@ -162,6 +163,7 @@ class Node:
         self.id = cluster.node
         self.cluster = cluster
         cluster.methods[ORDER] = self._obey
+        self.tickets = Tickets(cluster, wheel.clock)
         self.version = __version__
         self.table = router.table
         self.router = router
@@ -189,6 +191,16 @@ class Node:
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
         return self.verifier.verify_connection(token)
+
+    async def redeem(self, ticket: str, origin: str) -> Identity:
+        """The identity behind a one-time ticket that is presented by a page of an origin, "" by no page.
+
+        Raises InvalidToken, also where the token that it was made with has expired since.
+        """
+        identity = await self.tickets.redeem(ticket, origin)
+        if identity.expires_at is not None and identity.expires_at <= self.clock():
+            raise InvalidToken("the identity behind the ticket has expired")
+        return identity
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""

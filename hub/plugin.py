@@ -23,7 +23,7 @@ Handlers by event, each an `async def`; what is in brackets may be returned:
 =============  ===================================  ====================================================
 event          signature                            returns
 =============  ===================================  ====================================================
-connect        (ctx)                                None, or Accept(data=, topics=) to subscribe it
+connect        (ctx)                                None, or Accept(data=, topics=, identity=)
 subscribe      (ctx)                                None, or Accept(data=, info=)
 publish        (ctx, pub: Publication)              None to let it pass, or the Publication to send instead
 rpc            (ctx, data: Any)                     anything JSON can say: the reply's data
@@ -36,6 +36,18 @@ start, stop    (ctx)                                None
 
 A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
 Any other exception is logged and answered with error 100; it never touches another client.
+
+A connect handler may say who the client is, by a cookie of the site that the page belongs to::
+
+    async def connect(ctx: Context) -> Accept | None:
+        if ctx.user or ctx.request is None:
+            return None
+        user = await signed_in(ctx.request.cookies.get("sessionid", ""))
+        return Accept(identity=Identity(user=user)) if user else None
+
+Where clients without a token are not admitted (`auth.anonymous: false`), the connect handlers are asked all the same;
+unless one of them names somebody, such a client is sent away. `POST /api/ticket` asks them too (`ctx.client` is then
+"") and they may be asked again when the ticket is used, by then with its identity.
 
 A publisher that was told that the broker is away (100), or that nobody knows whether it was stored (300), publishes
 again: a publish handler then runs again for what is one publication to its publisher. One that stores something must
@@ -56,6 +68,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from hub.credentials import WHO, ClientRequest
 from hub.egress.client import Fetched
 from hub.errors import (
     BAD_REQUEST,
@@ -90,6 +103,7 @@ __all__ = [
     "UNKNOWN_TOPIC",
     "Accept",
     "ClientInfo",
+    "ClientRequest",
     "Context",
     "Disconnect",
     "FetchError",
@@ -114,7 +128,6 @@ __all__ = [
 ]
 
 API_VERSION = 1
-_WHO = frozenset({"token", "ticket", "api_key"})
 SettingsT = TypeVar("SettingsT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -124,12 +137,15 @@ class Accept:
     """An admission with extras, from a connect or subscribe handler.
 
     `data` (anything JSON can say) travels in the reply; on a plain socket it is the first frame. `info` becomes the
-    subscriber's `chan_info` in presence. `topics` (connect only) are subscribed by the server at once.
+    subscriber's `chan_info` in presence. `topics` (connect only) are subscribed by the server at once. `identity`
+    (connect only) is who the client is from then on, whatever its token said; its `info` is JSON text. The session
+    ends when the identity expires, and the client comes back to be asked anew.
     """
 
     data: Any = None
     info: Any = None
     topics: tuple[str, ...] = ()
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +255,8 @@ class Context(Generic[SettingsT]):
     "" for publishes over HTTP and for schedules. `method` is the RPC's name. `settings` is the plugin's own settings
     object, already validated. `log` is the plugin's logger. `api_key` is the name of the key of the server API that
     came with a request to the plugin's routes, "" without one; a key without a scope for the plugin (its name, such as
-    `chat`, or `*`) has been refused before.
+    `chat`, or `*`) has been refused before. `request` is what the client's connection began with, for connect handlers
+    alone; None for others, and where there is none, as in tests.
     """
 
     plugin: str
@@ -252,6 +269,7 @@ class Context(Generic[SettingsT]):
     client: str = ""
     method: str = ""
     api_key: str = ""
+    request: ClientRequest | None = None
 
     @property
     def user(self) -> str:
@@ -419,7 +437,7 @@ class HasQuery(Protocol):
 
 def query(request: HasQuery) -> dict[str, str]:
     """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`)."""
-    return {name: value for name, value in request.query_params.items() if name not in _WHO}
+    return {name: value for name, value in request.query_params.items() if name not in WHO}
 
 
 def validated(model: type[ModelT], given: Any) -> ModelT:

@@ -17,6 +17,7 @@ import msgspec
 
 from hub.auth import capabilities
 from hub.errors import InvalidToken, TopicError
+from hub.model import Identity
 from hub.topics import check_topic
 
 Claims = dict[str, Any]
@@ -80,6 +81,18 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     except (TypeError, ValueError) as error:
         raise InvalidToken(f"`b64{name}` must be base64") from error
     return _decode(found, f"`b64{name}`")
+
+
+def bearer(claims: Claims, expires_at: float | None) -> Identity:
+    """Who claims name, and what they grant."""
+    return Identity(
+        user=string(claims, "sub"),
+        info=payload(claims, "info"),
+        expires_at=expires_at,
+        claims=claims,
+        topics=granted_topics(claims),
+        subs=server_subscriptions(claims),
+    )
 
 
 def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:

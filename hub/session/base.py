@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from hub import metrics
+from hub.credentials import ClientRequest
 from hub.errors import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
@@ -36,6 +37,7 @@ from hub.plugin import Accept
 from hub.protocol.json_codec import encode
 from hub.session.client_id import new_client_id
 from hub.session.held import Established, Held, Wanted, is_told
+from hub.session.introduction import introduce
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
@@ -169,18 +171,29 @@ class Session(ABC):
         """Who handlers are called for."""
         return Call(topic, params or {}, self.identity, self.client, method)
 
-    async def admit(self, identity: Identity) -> list[Accept]:
+    async def admit(
+        self, identity: Identity, request: ClientRequest | None = None, *, nameless: bool = False
+    ) -> list[Accept]:
         """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
 
-        Raises ReplyError or Disconnect when a handler refuses.
+        Raises ReplyError or Disconnect when a handler refuses, and a Disconnect of `nobody` for a `nameless` client,
+        one without token or ticket, that none of them names although the node admits no anonymous ones.
         """
+        answers: list[Accept] = []
+        named = False
+        if self.node.table.connect:
+            identity, answers, named = await introduce(self.node, identity, self.client, request)
+        if nameless and not named and not self.node.anonymous:
+            raise self.nobody()
         self.identity = identity
-        handlers = self.node.table.connect
-        answers = await self.node.table.run_all(handlers, self.call()) if handlers else []
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)
-        return [answer for answer in answers if isinstance(answer, Accept)]
+        return answers
+
+    @abstractmethod
+    def nobody(self) -> Disconnect:
+        """How it ends when it had to say who it is and did not."""
 
     def retire(self) -> None:
         """Takes the session back out of the node, and all its subscriptions with it; the connection stays."""

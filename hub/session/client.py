@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from hub import metrics
+from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
     BAD_REQUEST,
@@ -63,10 +64,10 @@ class ClientSession(Session):
         "_ping_at",
         "_pong_until",
         "_stale_at",
+        "brought",
         "emulated",
         "expires_at",
         "frame_ping",
-        "handshake_token",
         "methods",
         "state",
     )
@@ -82,16 +83,17 @@ class ClientSession(Session):
         transport_name: str,
         methods: dict[str, Method],
         *,
-        token: str = "",
+        brought: Credentials = NOTHING,
         frame_ping: bool = False,
     ) -> None:
-        """`token` is what the handshake brought, used when the connect command has none.
+        """`brought` came with the handshake; its token or ticket is used when the connect command has none.
 
         With `frame_ping` the client wants to be pinged by the transport, not by the protocol.
         """
         super().__init__(node, transport, wire, transport_name)
         self.methods = methods
-        self.handshake_token = token
+        self.brought = brought
+        """Until the connect command; a session that has connected needs it no longer."""
         self.frame_ping = frame_ping
         self.emulated = False
         self.state: Literal["new", "connected", "failed"] = "new"
@@ -190,11 +192,17 @@ class ClientSession(Session):
         if command_id:
             self.outbox.push(error_reply(command_id, error))
 
+    def nobody(self) -> Disconnect:
+        """A client without a token, where one is needed."""
+        return Disconnect(BAD_FRAME, "a token is needed: connect with one")
+
     # Time
 
-    def begin(self, expires_at: float | None) -> None:
+    def begin(self, expires_at: float | None, *, renewable: bool = True) -> None:
         """Starts pings and the watch on expiry: the connect command was granted."""
         self.state = "connected"
+        if expires_at is not None and not renewable:
+            expires_at -= self.node.limits.expired_grace  # for there is nothing to wait for
         self.expires_at = expires_at
         self._stale_at = None
         interval = self.node.limits.ping

@@ -10,8 +10,10 @@ from typing import Final
 
 import msgspec
 
+from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
+    EXPIRED,
     INSUFFICIENT_STATE,
     INTERNAL,
     OUTCOME_UNKNOWN,
@@ -32,7 +34,7 @@ from hub.errors import (
     TopicError,
     broker_refusal,
 )
-from hub.model import Identity, Position, Publication
+from hub.model import ANONYMOUS, Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
@@ -86,30 +88,49 @@ class PlainSession(Session):
         self._ping_at = node.wheel.clock() + node.limits.ping
         self._schedule()
 
-    async def open(self, template: str, token: str, since: Position | None = None) -> Established:
+    async def open(self, template: str, brought: Credentials, since: Position | None = None) -> Established:
         """Admits the client and subscribes it. `{connection}` and `{user}` in the template get their values.
 
         Raises Disconnect with a code of the plain socket, whatever is wrong.
         """
-        identity = identify(self.node, token)
         return await self._open(
-            identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since
+            brought, lambda user: fill(template, {"connection": self.client, "user": user}), since
         )
 
-    async def open_topic(self, topic: str, token: str, since: Position | None = None) -> Established:
+    async def open_topic(
+        self, topic: str, brought: Credentials, since: Position | None = None
+    ) -> Established:
         """Admits the client and subscribes it to a topic that it named itself; raises as `open` does."""
-        return await self._open(identify(self.node, token), lambda: topic, since)
+        return await self._open(brought, lambda _: topic, since)
 
-    async def _open(self, identity: Identity, name: Callable[[], str], since: Position | None) -> Established:
+    async def _open(
+        self, brought: Credentials, name: Callable[[str], str], since: Position | None
+    ) -> Established:
+        nameless = not (brought.token or brought.ticket)
+        identity = await self._identify(brought)
         try:
-            self.topic = name()
-            await self.admit(identity)
+            await self.admit(identity, brought.request, nameless=nameless)
+            self.topic = name(self.identity.user)
             self._schedule()
             established = await self.establish(Wanted(self.topic, since))
         except HubError as error:
-            raise _as_disconnect(error, identity) from error
+            raise _as_disconnect(error, self.identity) from error
         self._greet(established)
         return established
+
+    async def _identify(self, brought: Credentials) -> Identity:
+        if brought.token or not (brought.ticket or self.node.table.connect):
+            return identify(self.node, brought.token)
+        if not brought.ticket:
+            return ANONYMOUS
+        try:
+            return await self.node.redeem(brought.ticket, brought.origin)
+        except InvalidToken as error:
+            raise Disconnect(SOCKET_BAD_TOKEN) from error
+
+    def nobody(self) -> Disconnect:
+        """A client without a token, where one is needed."""
+        return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
 
     def _greet(self, established: Established) -> None:
         if established.data is not None:
@@ -248,6 +269,8 @@ def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
         if identity.anonymous:
             return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
         return Disconnect(SOCKET_NOT_ALLOWED)
+    if error.code == EXPIRED.number:
+        return Disconnect(SOCKET_BAD_TOKEN, error.message)
     if error.code in {INTERNAL.number, OUTCOME_UNKNOWN.number}:
         return Disconnect(SERVER_ERROR, error.message)
     if error.code >= 400:

@@ -23,7 +23,7 @@ from hub.settings.model import JwtSettings, Settings
 from hub.settings.nodes import Path
 from hub.settings.problem import ConfigCode, Fault, did_you_mean
 from hub.settings.report import Report
-from hub.settings.reserved import API_METHODS
+from hub.settings.reserved import SCOPES
 from hub.settings.verdict import Verdict
 from hub.store.url import parse_url
 
@@ -304,7 +304,7 @@ def _api_keys(case: Case) -> None:
 
 
 def _scopes(case: Case) -> None:
-    known = [*API_METHODS, *case.settings.plugins]
+    known = [*SCOPES, *case.settings.plugins]
     for name, setting in case.settings.auth.api_keys.items():
         for number, text in enumerate(setting.allow):
             loc = ("auth", "api_keys", name, "allow", number)
