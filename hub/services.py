@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 
 from hub import metrics
-from hub.egress.client import Egress, Fetched
+from hub.egress.client import Egress
+from hub.egress.fetched import Fetched
 from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
 from hub.handlers import Call
 from hub.leases.keeper import Leases
@@ -136,12 +137,12 @@ class NodeServices:
         return self._leases.try_hold(_lease_name(plugin, name))
 
     async def fetch(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float, max_bytes: int
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
     ) -> Fetched:
         """Asks another server."""
         async with self._fetching:
             return await self._egress.fetch(
-                method, url, headers=headers, body=body, timeout=timeout, max_bytes=max_bytes
+                method, url, headers=headers, body=body, seconds=seconds, max_bytes=max_bytes
             )
 
     def node(self) -> NodeStats:

@@ -1,8 +1,8 @@
 """Which addresses the hub may connect to when a URL or a name server leads it there: those of the public internet.
 
-Private, loopback, link-local, shared, documentation, multicast and reserved addresses are refused, and so are IPv6 forms
-that only wrap such an IPv4 address. Networks that the operator names are let through; the addresses at which clouds hand
-out credentials never are.
+Private, loopback, link-local, shared, documentation, multicast and reserved addresses are refused, and so are IPv6
+forms that only wrap such an IPv4 address. Networks that the operator names are let through; the addresses at which
+clouds hand out credentials never are.
 """
 
 from __future__ import annotations

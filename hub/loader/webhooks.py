@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-
-import httpx2
-
 from hub.egress.addresses import networks
 from hub.egress.client import Egress
 from hub.egress.resolver import system_lookup
@@ -21,7 +17,7 @@ def make_egress(settings: WebhookSettings) -> Egress:
         allow_http=settings.allow_http,
         allow_networks=networks(settings.allow_networks),
         lookup=system_lookup,
-        tls=_authorities,
+        tls=None,
     )
 
 
@@ -34,8 +30,3 @@ def make_webhooks(settings: WebhookSettings, egress: Egress) -> Webhooks:
         concurrency=settings.concurrency,
     )
     return Webhooks(terms, egress, headers=settings.headers)
-
-
-def _authorities() -> ssl.SSLContext:
-    """The system's authorities, or those of SSL_CERT_FILE."""
-    return httpx2.create_ssl_context()

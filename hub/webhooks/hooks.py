@@ -82,8 +82,6 @@ class _Asked:
         outcome = "cancelled"
         try:
             answer = await self._answer(body, ctx, arguments)
-            outcome = "ok"
-            return answer
         except (ReplyError, Disconnect):
             outcome = "refusal"
             raise
@@ -91,6 +89,9 @@ class _Asked:
             outcome = failure.kind
             self._endpoint.tell(self._event, failure)
             raise ReplyError(INTERNAL) from None
+        else:
+            outcome = "ok"
+            return answer
         finally:
             metrics.WEBHOOKS.labels(self._event, outcome).inc()
             metrics.WEBHOOK_SECONDS.observe(monotonic() - started)
