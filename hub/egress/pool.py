@@ -111,7 +111,7 @@ def _request(method: str, target: Target, headers: Mapping[str, str], body: byte
         raise ValueError(f"the header {own[0]} is set by the hub itself")
     host = f"[{target.host}]" if ":" in target.host else target.host
     default = {"http": 80, "https": 443}[target.scheme]
-    given: dict[bytes | str, bytes | str] = {
+    given = {
         "host": host if target.port == default else f"{host}:{target.port}",
         **headers,
         "accept-encoding": "gzip",
@@ -119,7 +119,7 @@ def _request(method: str, target: Target, headers: Mapping[str, str], body: byte
     if body or method in {"POST", "PUT", "PATCH"}:
         given["content-length"] = str(len(body))
     url = httpcore2.URL(scheme=target.scheme, host=host, port=target.port, target=target.path)
-    return httpcore2.Request(method, url, headers=given, content=body)
+    return httpcore2.Request(method, url, headers=list(given.items()), content=body)
 
 
 async def _exchange(
