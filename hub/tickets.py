@@ -32,6 +32,9 @@ MAX_TICKET_BYTES: Final = 33_554_432
 """What identities behind tickets may take of a node's memory together."""
 REDEEM: Final = "ticket"
 """The method by which a node asks another for what it keeps."""
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=dict)
+"""An identity's empty mappings are read-only views, which msgspec does not know."""
+_DECODER: Final = msgspec.json.Decoder(Identity)
 _NODE_BYTES: Final = 16
 _SECRET_BYTES: Final = 20
 _LENGTH: Final = (_NODE_BYTES + _SECRET_BYTES) * 4 // 3
@@ -74,7 +77,7 @@ class Tickets:
         Raises ReplyError 106 (temporary) when the node keeps as many as it may.
         """
         self._forget_old()
-        encoded = msgspec.json.encode(identity)
+        encoded = _ENCODER.encode(identity)
         if len(self._kept) >= self._most or self._bytes + len(encoded) > MAX_TICKET_BYTES:
             raise ReplyError(
                 LIMIT_EXCEEDED, "too many tickets are waiting to be used; try again later", temporary=True
@@ -100,7 +103,7 @@ class Tickets:
                 raise InvalidToken("the node that made the ticket does not answer") from error
         if not found:
             raise InvalidToken("no such ticket")
-        return msgspec.json.decode(found, type=Identity)
+        return _DECODER.decode(found)
 
     async def _answer(self, body: bytes) -> bytes:
         return self._take(msgspec.json.decode(body, type=Question))

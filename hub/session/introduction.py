@@ -42,7 +42,8 @@ async def introduce(
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity, named = _checked(answer.identity, handler.name, node.clock()), True
+            identity = _checked(answer.identity, handler.name, node.clock())
+            named = not identity.anonymous
     return Introduction(identity, answers, named)
 
 
