@@ -132,7 +132,8 @@ class Hub:
             clock=monotonic,
         )
         self.leases = Leases(_lease_store(settings, node_id))
-        blueprint.table.services = NodeServices(self.node, self.database, self.leases)
+        blueprint.table.services = NodeServices(self.node, self.database, self.leases, blueprint.egress)
+        blueprint.webhooks.node = node_id
         self.checks: dict[str, Check] = {
             "broker": lambda: self.bridge.ready,
             "database": self.check_database,
@@ -176,6 +177,8 @@ class Hub:
             ("broker", self._start_broker, self.bridge.stop),
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
+            ("connections to other servers", _nothing, self.blueprint.egress.close),
+            ("webhooks", _nothing, self.blueprint.webhooks.close),
             ("joins and leaves", _nothing, self.attendance.close),
             ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),

@@ -14,6 +14,7 @@ The tree::
     ├── ExpiredToken      a genuine token whose time has passed
     ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
     ├── LeaseLost         a lease ended while work ran under it, or might have
+    ├── FetchError        another server could not be asked over HTTP, or may not be
     ├── BrokerError       the broker cannot be reached, or did not answer in time
     └── StoreError        the database cannot be used: wrong URL, unreachable, not migrated
 
@@ -26,6 +27,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FetchFault: TypeAlias = Literal["refused", "unreachable", "timeout", "too_large", "broken"]
+"""What kept a request to another server from an answer: the rules, the network, the clock, its size, its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +334,17 @@ class BrokerError(HubError):
 
 class LeaseLost(HubError):
     """A lease ended under the work that needed it, which was cancelled: another node may do it now."""
+
+
+class FetchError(HubError):
+    """Another server could not be asked over HTTP, may not be, or did not answer as it must.
+
+    `kind` says which; the text says why, and never repeats the URL, which may hold a secret.
+    """
+
+    def __init__(self, kind: FetchFault, message: str) -> None:
+        self.kind: FetchFault = kind
+        super().__init__(message)
 
 
 class StoreError(HubError):

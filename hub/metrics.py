@@ -121,6 +121,18 @@ HANDLER_ERRORS = Counter(
     ["plugin", "handler"],
     registry=REGISTRY,
 )
+WEBHOOKS = Counter(
+    "hub_webhooks",
+    "Calls of webhooks, by event and by what came of them.",
+    ["event", "outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS = Histogram(
+    "hub_webhook_duration_seconds",
+    "Time that callers waited for a webhook, answered or not.",
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
 LEASES = Gauge("hub_leases", "Leases of once-per-cluster work that this node holds.", registry=REGISTRY)
 LEASES_LOST = Counter(

@@ -69,6 +69,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.credentials import WHO, ClientRequest
+from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -79,6 +80,7 @@ from hub.errors import (
     UNAUTHORIZED,
     UNKNOWN_TOPIC,
     Disconnect,
+    FetchError,
     HubError,
     LeaseLost,
     ReplyError,
@@ -104,6 +106,8 @@ __all__ = [
     "ClientRequest",
     "Context",
     "Disconnect",
+    "FetchError",
+    "Fetched",
     "FromFile",
     "HistoryPage",
     "HubError",
@@ -230,6 +234,11 @@ class Services(Protocol):
 
     def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
         """See Context.try_lease."""
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
+    ) -> Fetched:
+        """See Context.fetch."""
 
     def node(self) -> NodeStats:
         """See Context.node."""
@@ -375,6 +384,25 @@ class Context(Generic[SettingsT]):
         does not answer.
         """
         return self.services.try_lease(self.plugin, name)
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        seconds: float = 5.0,
+        max_bytes: int = 1_048_576,
+    ) -> Fetched:
+        """Asks another server over HTTP, without being led anywhere else: for URLs that others may have chosen.
+
+        Only https, and only to the public internet, unless the operator's `webhooks.allow_http` and `allow_networks`
+        say more; names are resolved once and connected to as judged. Nothing is redirected, no proxy is used.
+        `seconds` bound all of it, `max_bytes` the answer's body. Returns whatever the server answers, also
+        404; raises FetchError, whose `kind` says what went wrong.
+        """
+        return await self.services.fetch(method, url, headers or {}, body, seconds, max_bytes)
 
     def node(self) -> NodeStats:
         """What this node counts."""

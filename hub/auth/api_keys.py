@@ -19,7 +19,6 @@ from hub.auth import capabilities
 from hub.errors import UnusableKey
 from hub.topics import Pattern
 
-
 HASHED: Final = "sha256:"
 """What a key begins with that is configured as its hash."""
 _HASH: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from hub.egress.addresses import networks
 from hub.settings.topic import Declarations, SocketSettings, Strict
 from hub.settings.values import Duration, Moment, Size, one_or_many
+from hub.webhooks.signing import read_secret
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 _SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
@@ -211,6 +213,46 @@ class ApiSettings(Strict):
     body_bytes: Size = Field(1_048_576, ge=1_024, description="Largest request body.")
 
 
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    read_secret(value.get_secret_value())
+    return value
+
+
+def _network(value: str) -> str:
+    networks([value])
+    return value
+
+
+class WebhookSettings(Strict):
+    """How handlers that are URLs are called, and which addresses the hub may connect to for them and for plugins."""
+
+    secrets: Annotated[
+        list[Annotated[SecretStr, AfterValidator(_webhook_secret)]],
+        one_or_many(SecretStr),
+        Field(max_length=5),
+    ] = Field(
+        default_factory=list,
+        description="whsec_… that signs every request; several while you change it: each signs.",
+    )
+    timeout: Duration = Field(
+        5.0,
+        ge=0.1,
+        le=60,
+        description="Time that a call may take, from the name's resolution to the last byte.",
+    )
+    max_bytes: Size = Field(1_048_576, ge=1_024, le=67_108_864, description="Largest answer, also inflated.")
+    concurrency: int = Field(64, ge=1, le=1_024, description="Calls of one URL at a time.")
+    headers: list[str] = Field(
+        default_factory=list,
+        description="Headers of a client's own request that connect webhooks are told, beside cookies and origin.",
+    )
+    allow_http: bool = Field(False, description="Whether plain http:// is allowed.")
+    allow_networks: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default_factory=list,
+        description="Networks beside the public internet that may be connected to, such as 10.0.0.0/8.",
+    )
+
+
 class LogSettings(Strict):
     """What is written to standard error."""
 
@@ -254,6 +296,10 @@ class Settings(Declarations):
         default_factory=ClientSettings, description="Limits and beats of client sessions."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
+    webhooks: WebhookSettings = Field(
+        default_factory=WebhookSettings,
+        description="How handlers that are URLs are called, and where plugins may connect to.",
+    )
     log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
     plugins: dict[
         str,
