@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
+from hub.admission import Addresses, Admission
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
@@ -52,6 +53,7 @@ from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
 from hub.tasks import Tasks
 from hub.topics import check_topic
+from hub.transports.admitting import Admit
 from hub.transports.one_way_socket import OneWaySocket
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
@@ -118,6 +120,14 @@ class Hub:
             tasks=self.tasks,
             wheel=self.wheel,
             clock=clock,
+        )
+        self.admission = Admission(
+            connections=settings.limits.connections,
+            per_address=settings.limits.connections_per_ip,
+            handshakes=settings.limits.handshakes,
+            addresses=Addresses(settings.server.trusted_proxies),
+            refusals=self.node.refusals,
+            clock=monotonic,
         )
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
@@ -313,6 +323,7 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=client.subscriptions,
         history_page=client.history_page,
         recovery_page=client.recovery_page,
+        connections_per_user=settings.limits.connections_per_user,
     )
 
 
@@ -331,7 +342,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
             for path, template in hub.blueprint.sockets.items()
         ),
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins)),
-        *sse_routes(node, origins),
+        *sse_routes(node, origins, hub.admission),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *_plugin_routes(hub, keys),
         *health_routes(hub.checks, metrics=hub.figures if public else None),
@@ -340,9 +351,14 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
-    counting = [Middleware(CountRequests)]
+    counting = [Middleware(CountRequests), Middleware(Admit, hub.admission)]
     return FrontedApp(
-        fronts, metrics.count_request, routes=routes, middleware=counting, lifespan=_lifespan(hub)
+        fronts,
+        metrics.count_request,
+        hub.admission,
+        routes=routes,
+        middleware=counting,
+        lifespan=_lifespan(hub),
     )
 
 

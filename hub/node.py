@@ -9,15 +9,18 @@ from typing import Final, Protocol
 import msgspec
 
 from hub import __version__
+from hub.admission import USER, Refusals
 from hub.attendance import Attendance
 from hub.auth.rules import allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import (
+    CONNECTION_LIMIT,
     NOT_AVAILABLE,
     PERMISSION_DENIED,
     UNKNOWN_TOPIC,
+    Disconnect,
     InvalidToken,
     ReplyError,
     TopicError,
@@ -45,6 +48,7 @@ class Limits:
     subscriptions: int
     history_page: int
     recovery_page: int
+    connections_per_user: int | None
 
 
 class Member(Protocol):
@@ -129,6 +133,11 @@ class Registry:
         known = self._users.get(user, ())
         return list(known) if isinstance(known, set | tuple) else [known]
 
+    def count(self, user: str) -> int:
+        """How many sessions a user has on this node."""
+        known = self._users.get(user)
+        return len(known) if isinstance(known, set) else 0 if known is None else 1
+
     def __len__(self) -> int:
         return len(self._clients)
 
@@ -174,6 +183,7 @@ class Node:
         self.tasks = tasks
         self.wheel = wheel
         self.clock = clock
+        self.refusals = Refusals(wheel.clock)
         self.sessions = Registry()
         self.budget = QueueBudget(limits.node_queue_bytes)
         self.started = clock()
@@ -189,6 +199,13 @@ class Node:
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
         return self.verifier.verify_connection(token)
+
+    def demand_room(self, identity: Identity) -> None:
+        """Raises Disconnect 3504 when a user has as many sessions on this node as allowed; the anonymous one may."""
+        most = self.limits.connections_per_user
+        if most is not None and not identity.anonymous and self.sessions.count(identity.user) >= most:
+            self.refusals.count(USER)
+            raise Disconnect(CONNECTION_LIMIT)
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""

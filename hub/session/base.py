@@ -172,11 +172,17 @@ class Session(ABC):
     async def admit(self, identity: Identity) -> list[Accept]:
         """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
 
-        Raises ReplyError or Disconnect when a handler refuses.
+        Raises ReplyError or Disconnect when a handler refuses, Disconnect 3504 when the user has too many sessions.
         """
+        self.node.demand_room(identity)
         self.identity = identity
         handlers = self.node.table.connect
-        answers = await self.node.table.run_all(handlers, self.call()) if handlers else []
+        answers: list[object] = []
+        if handlers:
+            answers = await self.node.table.run_all(handlers, self.call())
+            if not self.closed:
+                # Others of the same user may have come meanwhile.
+                self.node.demand_room(identity)
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)

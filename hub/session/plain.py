@@ -12,6 +12,7 @@ import msgspec
 
 from hub.errors import (
     BAD_REQUEST,
+    CONNECTION_LIMIT,
     INSUFFICIENT_STATE,
     INTERNAL,
     OUTCOME_UNKNOWN,
@@ -230,7 +231,7 @@ def _refusal(error: HubError) -> ReplyError:
 
 def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, Disconnect):
-        return error
+        return Disconnect(SOCKET_LIMIT, error.reason) if error.code == CONNECTION_LIMIT.number else error
     if isinstance(error, TopicError):
         return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
     if isinstance(error, ReplyError):
