@@ -165,10 +165,10 @@ def test_beyond_the_rate_of_handshakes_it_is_503(site: Callable[..., LiveHub], p
 def test_an_event_source_is_told_by_an_event_since_a_status_would_end_it_for_good(
     site: Callable[..., LiveHub],
 ) -> None:
-    with site(connections=1) as hub, asked(hub, CLIENT):
-        with asked(hub, STREAM, Accept="text/event-stream") as (found, socket, _):
-            assert found == 200
-            assert b'data: {"code":3504' in socket.until(b"\n\n") + socket.until(b"\n\n")
+    accept = "text/event-stream"
+    with site(connections=1) as hub, asked(hub, CLIENT), asked(hub, STREAM, Accept=accept) as told:
+        assert told[0] == 200
+        assert b'data: {"code":3504' in told[1].until(b"\n\n") + told[1].until(b"\n\n")
 
 
 def connect(hub: LiveHub, stack: ExitStack, token: str) -> tuple[int, bytes]:
@@ -257,7 +257,8 @@ def half(socket: RawSocket) -> None:
 
 
 def garbage(socket: RawSocket) -> None:
-    socket.open(CLIENT, behind=b"\xff" * 50)
+    socket.open(CLIENT)
+    socket.send(b"\xff" * 50)
     socket.rest()
 
 
