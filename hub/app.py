@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
+from hub.admission import Addresses, Admission
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
@@ -53,6 +54,7 @@ from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
 from hub.tasks import Tasks
 from hub.topics import check_topic
+from hub.transports.admitting import Admit
 from hub.transports.one_way_socket import OneWaySocket
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
@@ -121,6 +123,14 @@ class Hub:
             clock=clock,
         )
         self.published = self.node.verifier.ring.published if self.node.verifier else None
+        self.admission = Admission(
+            connections=settings.limits.connections,
+            per_address=settings.limits.connections_per_ip,
+            handshakes=settings.limits.handshakes,
+            addresses=Addresses(settings.server.trusted_proxies),
+            refusals=self.node.refusals,
+            clock=monotonic,
+        )
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
         self.presence_keeper = PresenceKeeper(
@@ -305,6 +315,7 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=client.subscriptions,
         history_page=client.history_page,
         recovery_page=client.recovery_page,
+        connections_per_user=settings.limits.connections_per_user,
     )
 
 
@@ -323,7 +334,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
             for path, template in hub.blueprint.sockets.items()
         ),
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins)),
-        *sse_routes(node, origins),
+        *sse_routes(node, origins, hub.admission),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
         *ticket_routes(node, keys, origins),
         *_plugin_routes(hub, keys),
@@ -333,9 +344,14 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
-    counting = [Middleware(CountRequests)]
+    counting = [Middleware(CountRequests), Middleware(Admit, hub.admission)]
     return FrontedApp(
-        fronts, metrics.count_request, routes=routes, middleware=counting, lifespan=_lifespan(hub)
+        fronts,
+        metrics.count_request,
+        hub.admission,
+        routes=routes,
+        middleware=counting,
+        lifespan=_lifespan(hub),
     )
 
 

@@ -9,15 +9,18 @@ from typing import Final, Protocol
 import msgspec
 
 from hub import __version__
+from hub.admission import USER, Refusals
 from hub.attendance import Attendance
 from hub.auth.rules import allowed
 from hub.auth.tokens import SubscriptionGrant, TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import (
+    CONNECTION_LIMIT,
     NOT_AVAILABLE,
     PERMISSION_DENIED,
     UNKNOWN_TOPIC,
+    Disconnect,
     InvalidToken,
     ReplyError,
     TopicError,
@@ -47,6 +50,7 @@ class Limits:
     subscriptions: int
     history_page: int
     recovery_page: int
+    connections_per_user: int | None
 
 
 class Member(Protocol):
@@ -131,6 +135,11 @@ class Registry:
         known = self._users.get(user, ())
         return list(known) if isinstance(known, set | tuple) else [known]
 
+    def count(self, user: str) -> int:
+        """How many sessions a user has on this node."""
+        known = self._users.get(user)
+        return len(known) if isinstance(known, set) else 0 if known is None else 1
+
     def __len__(self) -> int:
         return len(self._clients)
 
@@ -177,6 +186,7 @@ class Node:
         self.tasks = tasks
         self.wheel = wheel
         self.clock = clock
+        self.refusals = Refusals(wheel.clock)
         self.sessions = Registry()
         self.budget = QueueBudget(limits.node_queue_bytes)
         self.started = clock()
@@ -231,6 +241,13 @@ class Node:
         published = None if self.verifier is None else self.verifier.ring.published
         if published is not None:
             await published.looked_up()
+
+    def demand_room(self, identity: Identity) -> None:
+        """Raises Disconnect 3504 when a user has as many sessions on this node as allowed; the anonymous one may."""
+        most = self.limits.connections_per_user
+        if most is not None and not identity.anonymous and self.sessions.count(identity.user) >= most:
+            self.refusals.count(USER)
+            raise Disconnect(CONNECTION_LIMIT)
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""

@@ -23,6 +23,7 @@ from hub.errors import (
     REPLY_CODES,
     SHUTDOWN,
     SOCKET_BAD_TOKEN,
+    SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
     SOCKET_UNKNOWN_TOPIC,
     TOKEN_EXPIRED,
@@ -145,6 +146,8 @@ def _of_disconnect(end: Disconnect) -> Refusal:
     if end.code == SHUTDOWN.number:
         return refused(INTERNAL, 503, "the node is stopping; connect again")
     cause = end.__cause__
+    if end.code == SOCKET_LIMIT.number and isinstance(cause, Disconnect):
+        return refused(TOO_MANY_REQUESTS, 429, "too many connections of this user")
     if isinstance(cause, BrokerError):
         # Nothing was to be stored, so nothing is unknown.
         return refused(INTERNAL, 503, "the broker is away; try again later")

@@ -176,13 +176,18 @@ class Session(ABC):
     ) -> list[Accept]:
         """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
 
-        Raises ReplyError or Disconnect when a handler refuses, and a Disconnect of `nobody` for a `nameless` client,
-        one without token or ticket, that none of them names although the node admits no anonymous ones.
+        Raises ReplyError or Disconnect when a handler refuses, Disconnect 3504 when the user has too many sessions,
+        and a Disconnect of `nobody` for a `nameless` client, one without token or ticket, that none of the handlers
+        names although the node admits no anonymous ones.
         """
+        self.node.demand_room(identity)
         answers: list[Accept] = []
         named = False
         if self.node.table.connect:
             identity, answers, named = await introduce(self.node, identity, self.client, request)
+            if not self.closed:
+                # Others of the same user may have come meanwhile, and the handlers may have named another one.
+                self.node.demand_room(identity)
         if nameless and not named and not self.node.anonymous:
             raise self.nobody()
         self.identity = identity

@@ -13,6 +13,7 @@ import msgspec
 from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
+    CONNECTION_LIMIT,
     EXPIRED,
     INSUFFICIENT_STATE,
     INTERNAL,
@@ -257,7 +258,7 @@ def _refusal(error: HubError) -> ReplyError:
 
 def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, Disconnect):
-        return error
+        return Disconnect(SOCKET_LIMIT, error.reason) if error.code == CONNECTION_LIMIT.number else error
     if isinstance(error, TopicError):
         return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
     if isinstance(error, ReplyError):

@@ -207,6 +207,23 @@ class ClientSettings(Strict):
     recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
 
 
+class LimitSettings(Strict):
+    """What clients may use up; each process counts for itself, and null switches a limit off."""
+
+    connections: int | None = Field(
+        10_000, ge=1, description="WebSockets and event streams open at once; beyond it 503."
+    )
+    connections_per_ip: int | None = Field(
+        100, ge=1, description="Of them from one IPv4 address, or one /64 of IPv6; beyond it 429."
+    )
+    connections_per_user: int | None = Field(
+        20, ge=1, description="Of them by one user, the anonymous one aside; beyond it 3504 or 4009."
+    )
+    handshakes: int | None = Field(
+        2_000, ge=1, description="Connections opened in a second, twice as many at once; beyond it 503."
+    )
+
+
 class ApiSettings(Strict):
     """Limits of the HTTP API."""
 
@@ -294,6 +311,9 @@ class Settings(Declarations):
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who clients and backends are.")
     client: ClientSettings = Field(
         default_factory=ClientSettings, description="Limits and beats of client sessions."
+    )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="What clients may use up, in each process."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
     webhooks: WebhookSettings = Field(

@@ -57,6 +57,7 @@ class Connection(FrameReader, asyncio.Protocol):
         "_forget",
         "_paused",
         "_session",
+        "address",
         "closing",
         "kind",
         "limit",
@@ -72,6 +73,8 @@ class Connection(FrameReader, asyncio.Protocol):
         super().__init__(message_bytes)
         self.transport = transport
         self.limit = 0
+        self.address: str | None = None
+        """The address under which it is counted; None where it is not."""
         self.kind = 0
         """The kind of the message at hand."""
         self.closing = False

@@ -33,7 +33,9 @@ async def hub(issuer: Issuer) -> AsyncIterator[InProcessHub]:
         "claims": {"user": "preferred_username", "roles": "realm_access.roles"},
     }
     topics = {"news": {"allow": EDITORS, "history": {"size": 10}}, "room:{name}": {}}
-    async with InProcessHub({"auth": {"jwt": jwt, "anonymous": False}, "topics": topics, "plugins": {"chat": {}}}) as hub:
+    async with InProcessHub(
+        {"auth": {"jwt": jwt, "anonymous": False}, "topics": topics, "plugins": {"chat": {}}}
+    ) as hub:
         while not issuer.asked:
             await asyncio.sleep(0.01)
         published = hub.hub.published
@@ -66,7 +68,9 @@ async def test_a_client_with_a_key_of_today_connects_and_has_the_roles_of_its_to
     assert issuer.asked == {JWKS: 2}
 
 
-async def test_while_keys_cannot_be_had_a_client_is_told_to_come_back(hub: InProcessHub, issuer: Issuer) -> None:
+async def test_while_keys_cannot_be_had_a_client_is_told_to_come_back(
+    hub: InProcessHub, issuer: Issuer
+) -> None:
     issuer.answers[JWKS] = Answer(status=500)
     with pytest.raises(AssertionError, match=r"100.*temporary|temporary.*100"):
         await hub.client().connect(token=token(hub))
@@ -93,7 +97,9 @@ async def test_a_key_that_nobody_publishes_makes_the_token_invalid(hub: InProces
     assert issuer.asked == {JWKS: 4}
 
 
-async def test_http_requests_and_plain_sockets_wait_for_the_look_too(hub: InProcessHub, issuer: Issuer) -> None:
+async def test_http_requests_and_plain_sockets_wait_for_the_look_too(
+    hub: InProcessHub, issuer: Issuer
+) -> None:
     issuer.publish(OLD, NEW)
     answer = await hub.http.get("/api/topics/news", headers={"Authorization": f"Bearer {token(hub)}"})
     assert answer.status_code == 200
@@ -109,7 +115,9 @@ async def test_http_requests_and_plain_sockets_wait_for_the_look_too(hub: InProc
     assert issuer.asked == {JWKS: 4}
 
 
-async def test_a_subscription_and_its_refresh_wait_for_the_look_too(hub: InProcessHub, issuer: Issuer) -> None:
+async def test_a_subscription_and_its_refresh_wait_for_the_look_too(
+    hub: InProcessHub, issuer: Issuer
+) -> None:
     client = hub.client()
     await client.connect(token=token(hub, OLD))
     issuer.publish(OLD, NEW)
