@@ -304,7 +304,7 @@ def _lease_store(settings: Settings, node: str) -> LeaseStore:
 
 
 def _limits(settings: Settings) -> Limits:
-    client = settings.client
+    client, limits = settings.client, settings.limits
     return Limits(
         ping=client.ping,
         pong_timeout=client.pong_timeout,
@@ -316,6 +316,10 @@ def _limits(settings: Settings) -> Limits:
         history_page=client.history_page,
         recovery_page=client.recovery_page,
         connections_per_user=settings.limits.connections_per_user,
+        commands=limits.commands,
+        publishes_per_user=limits.publishes_per_user,
+        publishes_per_topic=limits.publishes_per_topic,
+        api_requests=limits.api_requests,
     )
 
 

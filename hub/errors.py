@@ -5,6 +5,7 @@ The tree::
     HubError
     ├── ReplyError        a numbered answer to one command (100-399 the hub's, 400-1999 plugins')
     │   ├── InvalidPayload    107 for a payload that breaks its topic's schema
+    │   ├── TooManyRequests   111, with the time after which it may be tried again
     │   └── KeysUnavailable   100 for a token while the keys that might verify it cannot be had
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
@@ -265,6 +266,14 @@ class KeysUnavailable(ReplyError):
 
     def __init__(self) -> None:
         super().__init__(INTERNAL, "the token cannot be verified at the moment; try again later")
+
+
+class TooManyRequests(ReplyError):
+    """Refuses what came too fast (111); `seconds` is how long until it may be tried again."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        self.seconds = seconds
+        super().__init__(TOO_MANY_REQUESTS, message)
 
 
 class Disconnect(HubError):

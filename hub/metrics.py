@@ -88,6 +88,12 @@ REPLY_ERRORS = Counter(
     ["method", "code"],
     registry=REGISTRY,
 )
+LIMITED = Counter(
+    "hub_limited",
+    "What was refused because it went over a limit, by the limit's name.",
+    ["limit"],
+    registry=REGISTRY,
+)
 PUBLICATIONS = HotCounter("hub_publications", "Publications accepted on this node.", registry=REGISTRY)
 DELIVERIES = HotCounter(
     "hub_deliveries", "Publications handed to subscribers of this node.", registry=REGISTRY

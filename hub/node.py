@@ -28,8 +28,10 @@ from hub.errors import (
     repeatable,
 )
 from hub.handlers import TopicRule
+from hub.meters import Meters
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.presence.base import Presence
+from hub.protocol.json_codec import MAX_COMMANDS
 from hub.router import Router
 from hub.tasks import Tasks
 from hub.tickets import Tickets
@@ -39,7 +41,7 @@ from hub.wheel import TimerWheel
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds and beats of sessions. Times in seconds, sizes in bytes."""
+    """Bounds and beats of sessions. Times in seconds, sizes in bytes, rates in events a second or None for any."""
 
     ping: float
     pong_timeout: float
@@ -50,7 +52,28 @@ class Limits:
     subscriptions: int
     history_page: int
     recovery_page: int
-    connections_per_user: int | None
+    connections_per_user: int | None = None
+    commands: float | None = None
+    publishes_per_user: float | None = None
+    publishes_per_topic: float | None = None
+    api_requests: float | None = None
+
+    def meters(self, clock: Callable[[], float]) -> Meters:
+        """What holds clients and backends to the rates."""
+        return Meters(
+            commands=self.commands,
+            # A client that comes back asks for all its subscriptions at once, behind the connect command.
+            least_burst=self.subscriptions + 2,
+            publishes_per_user=self.publishes_per_user,
+            publishes_per_topic=self.publishes_per_topic,
+            api_requests=self.api_requests,
+            clock=clock,
+        )
+
+    @property
+    def frame_commands(self) -> int:
+        """Commands in one frame: an SDK that connects asks for all its subscriptions in one."""
+        return max(MAX_COMMANDS, self.subscriptions + 2)
 
 
 class Member(Protocol):
@@ -182,6 +205,7 @@ class Node:
         self.verifier = verifier
         self.anonymous = anonymous
         self.limits = limits
+        self.meters = limits.meters(wheel.clock)
         self.tick = router.tick
         self.tasks = tasks
         self.wheel = wheel

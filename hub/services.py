@@ -61,6 +61,7 @@ class NodeServices:
     ) -> Publication:
         """Publishes as an identity."""
         self._node.demand(identity, "publish", topic)
+        self._node.meters.publication(identity.user, topic)
         with _broker_told():
             result = await self._node.router.publish(
                 topic,

@@ -28,6 +28,7 @@ async def batch(desk: Desk, key: ApiKey, request: wire.Batch) -> dict[str, list[
     """Does several commands and answers each in its place."""
     if request.commands is None:
         raise ReplyError(BAD_REQUEST, "bad request: commands is missing")
+    desk.node.meters.request(key.name, len(request.commands) - 1)
     done = in_slices if request.parallel else in_order
     now = partial(_now, desk, key) if desk.node.router.prompt else _never
     return {"replies": await done(request.commands, now, partial(_later, desk, key))}

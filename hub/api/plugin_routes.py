@@ -101,6 +101,7 @@ class PluginContext:
         if not key.may(self._plugin.name):
             text = f"the API key {key.name!r} has no scope {self._plugin.name!r}"
             raise ReplyError(PERMISSION_DENIED, text)
+        self._node.meters.request(key.name)
         return key.name
 
     async def _identify(self, token: str) -> Identity:

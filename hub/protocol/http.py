@@ -6,7 +6,8 @@ breaks its topic's schema also has its `pointer`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hub.errors import (
@@ -39,6 +40,7 @@ from hub.errors import (
     KeysUnavailable,
     ReplyError,
     StoreError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
@@ -103,6 +105,8 @@ def refusal(error: HubError) -> Refusal:
     """What an error of the hub becomes."""
     if isinstance(error, InvalidPayload):
         return Refusal(422, error.code, "payload_invalid", error.message, error.pointer)
+    if isinstance(error, TooManyRequests):
+        return replace(_of_reply(error), headers={"Retry-After": str(retry_after(error))})
     if isinstance(error, ReplyError):
         return _of_reply(error)
     if isinstance(error, TopicError):
@@ -114,6 +118,11 @@ def refusal(error: HubError) -> Refusal:
     if isinstance(error, Disconnect):
         return _of_disconnect(error)
     return refused(INTERNAL, 500)
+
+
+def retry_after(error: TooManyRequests) -> int:
+    """Whole seconds until it may be tried again, at least 1."""
+    return max(1, math.ceil(error.seconds))
 
 
 def _of_broker(error: BrokerError) -> Refusal:

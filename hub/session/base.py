@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from prometheus_client import Counter, Gauge
 
@@ -24,7 +24,9 @@ from hub.errors import (
     SLOW,
     SOCKET_BAD_TOKEN,
     SOCKET_NOT_ALLOWED,
+    TOO_MANY_COMMANDS,
     BrokerError,
+    Code,
     Disconnect,
     ReplyError,
 )
@@ -35,6 +37,7 @@ from hub.node import Node
 from hub.outbox import Outbox, Transport, Wire
 from hub.plugin import Accept
 from hub.protocol.json_codec import encode
+from hub.rates import Rate
 from hub.session.client_id import new_client_id
 from hub.session.held import Established, Held, Wanted, is_told
 from hub.session.introduction import introduce
@@ -63,6 +66,8 @@ class Session(ABC):
         "_granted_to",
         "_grants",
         "_making",
+        "_rate",
+        "_refused",
         "_slot",
         "_working",
         "admitted",
@@ -75,8 +80,14 @@ class Session(ABC):
         "transport_name",
     )
 
+    too_many: ClassVar[Code] = TOO_MANY_COMMANDS
+    """How it ends when its client goes on sending what is refused as too many."""
+
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         self.node = node
+        self._rate = None if node.meters.commands is None else node.meters.commands.fresh()
+        self._refused: Rate | None = None
+        """How many more may be refused; None until one was."""
         self.client = new_client_id()
         self.identity: Identity = ANONYMOUS
         self.subscriptions: dict[str, Held] = {}
@@ -161,6 +172,25 @@ class Session(ABC):
         It, and what remains, may raise Disconnect to end the session.
         """
 
+    def control(self) -> bool:
+        """Counts a frame that only costs something, as a ping; False where it is one too many, to be passed over."""
+        if self._rate is None or self._rate.take(self.node.meters.clock()):
+            return True
+        try:
+            self._over()
+        except Disconnect as error:
+            self.end(error.code, error.reason)
+        return False
+
+    def _over(self) -> None:
+        """A command or frame is one too many; raises Disconnect where a whole burst of them was refused already."""
+        meters = self.node.meters
+        meters.over("commands", self.client)
+        if self._refused is None and meters.commands is not None:
+            self._refused = meters.commands.fresh()
+        if self._refused is not None and not self._refused.take(meters.clock()):
+            raise Disconnect(self.too_many, TOO_MANY_COMMANDS.message)
+
     # What the session is
 
     def info(self, chan_info: bytes | None = None) -> ClientInfo:
@@ -228,6 +258,7 @@ class Session(ABC):
         if topic in self.subscriptions or topic in making:
             raise ReplyError(ALREADY_SUBSCRIBED)
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
+            metrics.LIMITED.labels("subscriptions").inc()
             raise ReplyError(LIMIT_EXCEEDED)
         if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
             raise ReplyError(PERMISSION_DENIED)
@@ -339,7 +370,10 @@ class Session(ABC):
     # Publications
 
     async def publish(self, topic: str, raw: bytes) -> None:
-        """Publishes as the client, after asking the rules. Raises TopicError, ReplyError, Disconnect, BrokerError."""
+        """Publishes as the client where `publish_now` gave False, which has counted it where it may be done.
+
+        Raises TopicError, ReplyError, Disconnect, BrokerError.
+        """
         if self._grant(topic) is None:
             self.node.demand(self.identity, "publish", topic)
         held = self.subscriptions.get(topic)
@@ -347,9 +381,9 @@ class Session(ABC):
         await self.node.router.publish(topic, raw, by=self, info=info)
 
     def publish_now(self, topic: str, raw: bytes) -> bool:
-        """Publishes as the client, where nothing has to be waited for. Raises BrokerError.
+        """Publishes as the client, where nothing has to be waited for. Raises BrokerError, and TooManyRequests.
 
-        False, and nothing done, where `publish` must be awaited instead, be it only to say what is wrong.
+        False, and nothing published, where `publish` must be awaited instead, be it only to say what is wrong.
         """
         rule = None
         if self._grants is not None and self._granted_to is self.identity:
@@ -357,6 +391,7 @@ class Session(ABC):
         rule = rule or self._grant(topic)
         if rule is None:
             return False
+        self.node.meters.publication(self.identity.user, topic)
         held = self.subscriptions.get(topic)
         info = held.info if held is not None else self.info()
         return self.node.router.publish_now(topic, rule, raw, info=info) is not None

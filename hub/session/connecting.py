@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
+from hub import payloads
 from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
@@ -169,6 +169,6 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
 
 def _decoded(raw: bytes) -> object:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return payloads.decode(raw)
+    except ReplyError as error:
         raise Disconnect(BAD_FRAME) from error

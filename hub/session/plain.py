@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -27,12 +27,14 @@ from hub.errors import (
     SOCKET_UNKNOWN_TOPIC,
     UNKNOWN_TOPIC,
     BrokerError,
+    Code,
     Disconnect,
     ExpiredToken,
     HubError,
     InvalidToken,
     KeysUnavailable,
     ReplyError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
@@ -88,6 +90,8 @@ class PlainSession(Session):
     """One plain socket or event stream on one topic."""
 
     __slots__ = ("_ping_at", "topic")
+
+    too_many: ClassVar[Code] = SOCKET_LIMIT
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)
@@ -181,6 +185,10 @@ class PlainSession(Session):
         self.announce_join(established.held)
 
     def _begin(self, frame: bytes) -> Rest | None:
+        if self._rate is not None and not self._rate.take(self.node.meters.clock()):
+            self._over()
+            self._refuse(TooManyRequests(self._rate.wait(self.node.meters.clock())))
+            return None
         try:
             raw = payload_of(frame)
             return None if self.publish_now(self.topic, raw) else self._publish(raw)

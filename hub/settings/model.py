@@ -207,6 +207,10 @@ class ClientSettings(Strict):
     recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
 
 
+_PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
+"""A rate; twice as many may come at once."""
+
+
 class LimitSettings(Strict):
     """What clients may use up; each process counts for itself, and null switches a limit off."""
 
@@ -221,6 +225,20 @@ class LimitSettings(Strict):
     )
     handshakes: int | None = Field(
         2_000, ge=1, description="Connections opened in a second, twice as many at once; beyond it 503."
+    )
+    commands: _PerSecond | None = Field(
+        50,
+        description="Commands of one connection in a second, twice as many at once; beyond them error 111.",
+    )
+    publishes_per_user: _PerSecond | None = Field(
+        50,
+        description="Publications of one user in a second, over all connections; the anonymous one is no user.",
+    )
+    publishes_per_topic: _PerSecond | None = Field(
+        200, description="Publications of clients on one topic in a second; those of the server do not count."
+    )
+    api_requests: _PerSecond | None = Field(
+        5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
     )
 
 
