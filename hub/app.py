@@ -26,6 +26,7 @@ from hub.api.server import ApiMethod, server_api
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
+from hub.auth.revocations import Revocations
 from hub.auth.tokens import TokenVerifier
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
@@ -43,6 +44,7 @@ from hub.outbox import Tick
 from hub.presence.amends import Amends
 from hub.presence.factory import make_presence
 from hub.presence.keeper import PresenceKeeper
+from hub.revoking import Revoking
 from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
@@ -50,6 +52,7 @@ from hub.settings.model import Settings
 from hub.store.engine import Database
 from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
+from hub.store.revocations import RevocationTable
 from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.transports.one_way_socket import OneWaySocket
@@ -107,6 +110,7 @@ class Hub:
             mended=self._mended,
         )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
+        self.revoking = self._revoking(settings, clock)
         self.node = Node(
             router=self.router,
             attendance=self.attendance,
@@ -115,6 +119,7 @@ class Hub:
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
+            revoking=self.revoking,
             tasks=self.tasks,
             wheel=self.wheel,
             clock=clock,
@@ -170,6 +175,7 @@ class Hub:
             ("broker", self._start_broker, self.bridge.stop),
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
+            ("revocations", self.revoking.start, self.revoking.stop),
             ("joins and leaves", _nothing, self.attendance.close),
             ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),
@@ -214,6 +220,19 @@ class Hub:
 
     async def _start_schedules(self) -> None:
         self.scheduler.start()
+
+    def _revoking(self, settings: Settings, clock: Callable[[], float]) -> Revoking:
+        jwt, limits = settings.auth.jwt, settings.limits
+        return Revoking(
+            Revocations(limits.revocations, clock),
+            RevocationTable(self.database),
+            self.cluster,
+            clock=clock,
+            linked=self.broker.shared,
+            mended=self._mended,
+            token_life=limits.token_life if jwt.require_exp else None,
+            leeway=jwt.leeway,
+        )
 
     def _mended(self) -> int:
         """How often the connection to the broker was mended."""

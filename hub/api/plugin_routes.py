@@ -109,7 +109,7 @@ class PluginContext:
         if self._node.verifier is None:
             raise ReplyError(UNAUTHORIZED, "the token cannot be verified: no key is configured")
         try:
-            return self._node.verifier.verify_connection(token)
+            return self._node.identify(token)
         except ExpiredToken as error:
             raise ReplyError(TOKEN_EXPIRED) from error
         except InvalidToken as error:

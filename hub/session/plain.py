@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ from hub.errors import (
     SOCKET_UNKNOWN_TOPIC,
     UNKNOWN_TOPIC,
     BrokerError,
+    Code,
     Disconnect,
     ExpiredToken,
     HubError,
@@ -79,6 +80,8 @@ class PlainSession(Session):
     """One plain socket or event stream on one topic."""
 
     __slots__ = ("_ping_at", "topic")
+
+    revoked_code: ClassVar[Code] = SOCKET_BAD_TOKEN
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)

@@ -151,6 +151,20 @@ class ClientSettings(Strict):
     recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
 
 
+class LimitSettings(Strict):
+    """What clients may use up; each process counts for itself, and null switches a limit off."""
+
+    revocations: int = Field(
+        100_000, ge=1, le=10_000_000, description="Revocations in force; further ones are refused (106)."
+    )
+    token_life: Duration = Field(
+        90 * 86_400.0,
+        gt=0,
+        description="How long a revoked token id is remembered, unless the revocation says; "
+        "for ever where tokens need no `exp`.",
+    )
+
+
 class ApiSettings(Strict):
     """Limits of the HTTP API."""
 
@@ -198,6 +212,9 @@ class Settings(Declarations):
     auth: AuthSettings = Field(default_factory=AuthSettings, description="Who clients and backends are.")
     client: ClientSettings = Field(
         default_factory=ClientSettings, description="Limits and beats of client sessions."
+    )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="What clients may use up, in each process."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
     log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
