@@ -28,6 +28,7 @@ from hub.api.tickets import ticket_routes
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
+from hub.auth.revocations import Revocations
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.cluster import Cluster
@@ -44,6 +45,7 @@ from hub.outbox import Tick
 from hub.presence.amends import Amends
 from hub.presence.factory import make_presence
 from hub.presence.keeper import PresenceKeeper
+from hub.revoking import Revoking
 from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
@@ -52,6 +54,7 @@ from hub.settings.verification import make_verifier
 from hub.store.engine import Database
 from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
+from hub.store.revocations import RevocationTable
 from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.transports.admitting import Admit
@@ -110,6 +113,7 @@ class Hub:
             mended=self._mended,
         )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
+        self.revoking = self._revoking(settings, clock)
         self.node = Node(
             router=self.router,
             attendance=self.attendance,
@@ -118,6 +122,7 @@ class Hub:
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
+            revoking=self.revoking,
             tasks=self.tasks,
             wheel=self.wheel,
             clock=clock,
@@ -189,6 +194,7 @@ class Hub:
             ("cluster", self._start_cluster, self.cluster.leave),
             ("connections to other servers", _nothing, self.blueprint.egress.close),
             ("webhooks", _nothing, self.blueprint.webhooks.close),
+            ("revocations", self.revoking.start, self.revoking.stop),
             ("joins and leaves", _nothing, self.attendance.close),
             ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),
@@ -233,6 +239,19 @@ class Hub:
 
     async def _start_schedules(self) -> None:
         self.scheduler.start()
+
+    def _revoking(self, settings: Settings, clock: Callable[[], float]) -> Revoking:
+        jwt, limits = settings.auth.jwt, settings.limits
+        return Revoking(
+            Revocations(limits.revocations, clock),
+            RevocationTable(self.database),
+            self.cluster,
+            clock=clock,
+            linked=self.broker.shared,
+            mended=self._mended,
+            token_life=limits.token_life if jwt.require_exp else None,
+            leeway=jwt.leeway,
+        )
 
     def _mended(self) -> int:
         """How often the connection to the broker was mended."""

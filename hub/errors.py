@@ -359,8 +359,13 @@ class FetchError(HubError):
 class StoreError(HubError):
     """The database cannot be used as it is: its URL is wrong, it does not answer, it is not migrated.
 
-    The text names the database without its password, what is wrong, and the remedy where there is one.
+    The text names the database without its password, what is wrong, and the remedy where there is one. `unknown` is
+    true when what was to be stored may have been stored all the same.
     """
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        self.unknown = unknown
+        super().__init__(message)
 
 
 @contextmanager

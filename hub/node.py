@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ import msgspec
 from hub import __version__
 from hub.admission import USER, Refusals
 from hub.attendance import Attendance
+from hub.auth.revocations import Mark
 from hub.auth.rules import allowed
 from hub.auth.tokens import SubscriptionGrant, TokenVerifier
 from hub.budget import QueueBudget
@@ -29,9 +31,10 @@ from hub.errors import (
 )
 from hub.handlers import TopicRule
 from hub.meters import Meters
-from hub.model import ANONYMOUS, ClientInfo, Identity
+from hub.model import ANONYMOUS, ClientInfo, Identity, Revocation
 from hub.presence.base import Presence
 from hub.protocol.json_codec import MAX_COMMANDS
+from hub.revoking import Revoking
 from hub.router import Router
 from hub.tasks import Tasks
 from hub.tickets import Tickets
@@ -97,6 +100,9 @@ class Member(Protocol):
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away; one that it does not hold is no error."""
 
+    def reconsider(self) -> None:
+        """Ends what has been revoked: the session itself, or some of its subscriptions."""
+
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message from node to node about the sessions of a user or one session (`client`); both given must match.
@@ -117,6 +123,10 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 ORDER: Final = "order"
 """The method by which nodes pass orders on."""
+RECONSIDERED_AT_ONCE: Final = 1_000
+"""Sessions that are looked through for revoked tokens before others have their turn."""
+SWEEP_PAUSE: Final = 0.2
+"""Seconds between two looks through all sessions, however many tokens are revoked meanwhile."""
 
 
 class Registry:
@@ -178,7 +188,7 @@ class Registry:
 class Node:
     """One hub process, as its sessions see it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a process
         self,
         *,
         router: Router,
@@ -188,6 +198,7 @@ class Node:
         anonymous: bool,
         limits: Limits,
         cluster: Cluster,
+        revoking: Revoking,
         tasks: Tasks,
         wheel: TimerWheel,
         clock: Callable[[], float],
@@ -197,6 +208,10 @@ class Node:
         self.cluster = cluster
         cluster.methods[ORDER] = self._obey
         self.tickets = Tickets(cluster, wheel.clock)
+        self.revoking = revoking
+        self.revocations = revoking.revocations
+        revoking.enforce = self._enforce
+        self._sweeping = self._sweep_again = False
         self.version = __version__
         self.table = router.table
         self.router = router
@@ -226,7 +241,16 @@ class Node:
             return ANONYMOUS
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
-        return self.verifier.verify_connection(token)
+        identity = self.verifier.verify_connection(token)
+        if self.revocations.refuse(identity.claims):
+            raise InvalidToken("it was revoked")
+        return identity
+
+    def stands(self, identity: Identity, topic: str, mark: Mark | None) -> bool:
+        """Whether nothing was revoked that a subscription rests on; `mark` is that of its own token, if it has one."""
+        if mark is not None and self.revocations.strike(mark):
+            return False
+        return not self.revocations.bar(identity.user, topic)
 
     async def redeem(self, ticket: str, origin: str) -> Identity:
         """The identity behind a one-time ticket that is presented by a page of an origin, "" by no page.
@@ -236,6 +260,8 @@ class Node:
         identity = await self.tickets.redeem(ticket, origin)
         if identity.expires_at is not None and identity.expires_at <= self.clock():
             raise InvalidToken("the identity behind the ticket has expired")
+        if self.revocations.refuse(identity.claims):
+            raise InvalidToken("it was revoked")
         return identity
 
     async def identified(self, token: str) -> Identity:
@@ -249,15 +275,21 @@ class Node:
             await self.keys_refreshed()
             return self.identify(token)
 
-    async def granted(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
+    async def granted(self, token: str, *, topic: str, identity: Identity, client: str) -> SubscriptionGrant:
         """What a subscription token grants, found out as `identified` does it; raises as that does."""
-        if self.verifier is None:
-            raise InvalidToken("no key is configured to verify tokens with")
         try:
-            return self.verifier.verify_subscription(token, topic=topic, user=user, client=client)
+            return self._grant(token, topic, identity, client)
         except UnknownKey:
             await self.keys_refreshed()
-            return self.verifier.verify_subscription(token, topic=topic, user=user, client=client)
+            return self._grant(token, topic, identity, client)
+
+    def _grant(self, token: str, topic: str, identity: Identity, client: str) -> SubscriptionGrant:
+        if self.verifier is None:
+            raise InvalidToken("no key is configured to verify tokens with")
+        granted = self.verifier.verify_subscription(token, topic=topic, user=identity.user, client=client)
+        if self.revocations.strike(granted.mark):
+            raise InvalidToken("it was revoked")
+        return granted
 
     async def keys_refreshed(self) -> None:
         """Waits for a look at the published keys; raises KeysUnavailable when that is not possible now."""
@@ -282,12 +314,17 @@ class Node:
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
         """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
-        return _permits(identity, action, topic, *self.rule(topic))
+        rule, params = self.rule(topic)
+        if self.revocations.bar(identity.user, topic):
+            return False
+        return _permits(identity, action, topic, rule, params)
 
     def may_subscribe(
         self, identity: Identity, topic: str, rule: TopicRule, params: Mapping[str, str]
     ) -> bool:
         """The same for who has looked up the rule."""
+        if self.revocations.bar(identity.user, topic):
+            return False
         return _permits(identity, "subscribe", topic, rule, params)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
@@ -319,6 +356,36 @@ class Node:
         """Sends an order to every node, this one included. Raises BrokerError."""
         with repeatable():
             await self.cluster.tell(ORDER, msgspec.json.encode(order))
+
+    def _enforce(self, revocations: list[Revocation]) -> None:
+        """Ends what has been revoked of that which is here: a user's sessions at once, others within a moment."""
+        for each in revocations:
+            if each.lifted:
+                continue
+            if each.kind == "token" or not each.subject:
+                self._sweep()
+            else:
+                for member in self.sessions.find(each.subject, ""):
+                    member.reconsider()
+
+    def _sweep(self) -> None:
+        self._sweep_again = True
+        if not self._sweeping:
+            self._sweeping = True
+            self.tasks.spawn(self._look_through(), "look for revoked tokens")
+
+    async def _look_through(self) -> None:
+        """All sessions in slices. Who connects meanwhile is asked before it is let in."""
+        try:
+            while self._sweep_again:
+                self._sweep_again = False
+                for number, member in enumerate(self.sessions):
+                    if number and number % RECONSIDERED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    member.reconsider()
+                await asyncio.sleep(SWEEP_PAUSE)
+        finally:
+            self._sweeping = False
 
     async def _obey(self, message: bytes) -> bytes:
         """Carries out an order on the sessions of this node."""

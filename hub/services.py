@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 
 from hub import metrics
+from hub.auth.revocable import key_of, revocable
 from hub.egress.client import Egress
 from hub.egress.fetched import Fetched
 from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
@@ -109,6 +110,33 @@ class NodeServices:
     async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
         """Ends sessions on every node."""
         await self._order(Order("disconnect", user, client, "", code, reason))
+
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """Revokes on every node."""
+        entry = revocable(
+            self._node.clock(),
+            user=user,
+            token_id=token_id,
+            issued_before=issued_before,
+            topic=topic,
+            until=until,
+        )
+        await self._node.revoking.revoke(entry)
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """Lifts on every node."""
+        return await self._node.revoking.lift(
+            key_of(user=user, token_id=token_id, dated=issued_before, topic=topic)
+        )
 
     async def _order(self, order: Order) -> None:
         with _broker_told():

@@ -16,6 +16,7 @@ from hub.api.asking import channels, history, history_remove, info, presence, pr
 from hub.api.desk import Desk, Told, in_order, in_slices
 from hub.api.ordering import disconnect, refresh, subscribe, unsubscribe
 from hub.api.publishing import broadcast, publish, publish_now
+from hub.api.revoking import revocations, revoke, unrevoke
 from hub.auth.api_keys import ApiKey
 from hub.errors import BAD_REQUEST, METHOD_NOT_FOUND, ReplyError
 from hub.protocol import server_api as wire
@@ -95,5 +96,8 @@ METHODS: Final[Mapping[str, Method]] = {
     "unsubscribe": _method(unsubscribe, wire.Unsubscribe),
     "disconnect": _method(disconnect, wire.DisconnectRequest),
     "refresh": _method(refresh, wire.RefreshRequest),
+    "revoke": _method(revoke, wire.Revoke),
+    "unrevoke": _method(unrevoke, wire.Unrevoke),
+    "revocations": _method(revocations, wire.Revocations),
     "batch": _method(batch, wire.Batch),
 }

@@ -18,6 +18,7 @@ from hub.errors import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
     INTERNAL,
+    INVALID_TOKEN,
     LIMIT_EXCEEDED,
     PERMISSION_DENIED,
     SERVER_ERROR,
@@ -25,6 +26,7 @@ from hub.errors import (
     SOCKET_BAD_TOKEN,
     SOCKET_NOT_ALLOWED,
     TOO_MANY_COMMANDS,
+    UNSUBSCRIBED,
     BrokerError,
     Code,
     Disconnect,
@@ -47,6 +49,8 @@ MAX_GRANTS: Final = 16
 """Topics for which a session remembers that it may publish on them."""
 BACKLOG_PAUSE: Final = 64
 """Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
+
+TOKEN_REVOKED: Final = "token revoked"  # noqa: S105 - no secret
 
 Rest = Awaitable[None]
 """What remains to be done of a frame once something has to be waited for."""
@@ -82,6 +86,8 @@ class Session(ABC):
 
     too_many: ClassVar[Code] = TOO_MANY_COMMANDS
     """How it ends when its client goes on sending what is refused as too many."""
+    revoked_code: ClassVar[Code] = INVALID_TOKEN
+    """How it ends when its token is revoked."""
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         self.node = node
@@ -221,6 +227,9 @@ class Session(ABC):
         if nameless and not named and not self.node.anonymous:
             raise self.nobody()
         self.identity = identity
+        if self._revoked:
+            # While the handlers ran, when no look through the sessions could find this one.
+            raise Disconnect(self.revoked_code, TOKEN_REVOKED)
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)
@@ -262,6 +271,8 @@ class Session(ABC):
             raise ReplyError(LIMIT_EXCEEDED)
         if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
             raise ReplyError(PERMISSION_DENIED)
+        if not self.node.stands(self.identity, topic, wanted.mark):
+            raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
         self._making = self._making or set()
@@ -294,6 +305,7 @@ class Session(ABC):
         delta = wanted.delta and rule.options.delta
         subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
+        held.granted, held.mark = wanted.granted, wanted.mark
         if rule.options.presence and not self.closed:
             await self.node.presence.add(topic, held.info)
         try:
@@ -304,10 +316,15 @@ class Session(ABC):
         except BaseException:
             self._part(topic, held)
             raise
-        if self.closed:
+        stands = self.node.stands(self.identity, topic, held.mark)
+        if self.closed or not stands:
             self.node.router.unsubscribe(subscription)
             self._part(topic, held)
-            raise Disconnect(INTERNAL.number, "the connection is gone")
+            raise (
+                ReplyError(PERMISSION_DENIED)
+                if not stands
+                else Disconnect(INTERNAL.number, "the connection is gone")
+            )
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
@@ -366,6 +383,24 @@ class Session(ABC):
         if options.join_leave and held.joined:
             tell = self.node.attendance.left if untold else self.node.attendance.swept
             tell(topic, held.info, held.names, held.leave)
+
+    # What is revoked
+
+    @property
+    def _revoked(self) -> bool:
+        return bool(self.identity.claims) and self.node.revocations.refuse(self.identity.claims)
+
+    def reconsider(self) -> None:
+        """Ends the session when its token was revoked, else each subscription that nothing stands behind any more."""
+        self._grants = None
+        if self.closed:
+            return
+        if self._revoked:
+            self.end(self.revoked_code.number, TOKEN_REVOKED)
+            return
+        for topic, held in list(self.subscriptions.items()):
+            if not self.node.stands(self.identity, topic, held.mark):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     # Publications
 

@@ -17,11 +17,13 @@ from hub.errors import (
     INSUFFICIENT_STATE,
     INTERNAL,
     NO_PONG,
+    PERMISSION_DENIED,
     STALE,
     SUBSCRIPTION_EXPIRED,
     TOO_MANY_REQUESTS,
     UNSUBSCRIBE_EXPIRED,
     UNSUBSCRIBE_INSUFFICIENT,
+    UNSUBSCRIBED,
     BrokerError,
     Disconnect,
     HubError,
@@ -30,6 +32,7 @@ from hub.errors import (
     TopicError,
     broker_refusal,
 )
+from hub.model import Identity
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
@@ -231,6 +234,15 @@ class ClientSession(Session):
         """Moves the session's expiry."""
         self.expires_at = expires_at
         self._schedule()
+
+    def relinquish(self, before: Identity, now: Identity) -> None:
+        """Gives up what a refreshed token no longer allows; what a subscription token or a handler granted stays."""
+        for topic, held in list(self.subscriptions.items()):
+            withdrawn = topic in before.subs and topic not in now.subs
+            if held.mark is not None or (held.granted and not withdrawn):
+                continue
+            if not self.node.may_subscribe(now, topic, held.rule, held.params):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     def watch(self) -> None:
         """Looks at the deadlines anew, because a subscription with an expiry was added."""

@@ -92,6 +92,7 @@ class PlainSession(Session):
     __slots__ = ("_ping_at", "topic")
 
     too_many: ClassVar[Code] = SOCKET_LIMIT
+    revoked_code: ClassVar[Code] = SOCKET_BAD_TOKEN
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)

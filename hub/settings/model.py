@@ -240,6 +240,15 @@ class LimitSettings(Strict):
     api_requests: _PerSecond | None = Field(
         5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
     )
+    revocations: int = Field(
+        100_000, ge=1, le=10_000_000, description="Revocations in force; further ones are refused (106)."
+    )
+    token_life: Duration = Field(
+        90 * 86_400.0,
+        gt=0,
+        description="How long a revoked token id is remembered, unless the revocation says; "
+        "for ever where tokens need no `exp`.",
+    )
 
 
 class ApiSettings(Strict):
