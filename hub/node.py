@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -10,7 +11,7 @@ import msgspec
 
 from hub import __version__
 from hub.attendance import Attendance
-from hub.auth.rules import allowed
+from hub.auth.rules import Decision, allowed
 from hub.auth.tokens import TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
@@ -30,6 +31,8 @@ from hub.router import Router
 from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
+
+_log = logging.getLogger("hub.permissions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,31 +201,48 @@ class Node:
         return found
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
-        """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
-        return _permits(identity, action, topic, *self.rule(topic))
+        """Whether an identity may subscribe, publish, or read presence or history.
 
-    def may_subscribe(
-        self, identity: Identity, topic: str, rule: TopicRule, params: Mapping[str, str]
-    ) -> bool:
-        """The same for who has looked up the rule."""
-        return _permits(identity, "subscribe", topic, rule, params)
+        Nobody may on a topic that no pattern matches. Raises TopicError.
+        """
+        found = self.table.find(check_topic(topic))
+        return found is not None and bool(decided(identity, action, topic, *found))
+
+    def permitted(
+        self, identity: Identity, action: str, topic: str, *, granted: bool = False
+    ) -> tuple[TopicRule, Mapping[str, str]]:
+        """What is configured for a topic to which an identity may do this, or anybody where it is `granted`.
+
+        Raises TopicError, or ReplyError 103: whether there is no such topic or it is not for this identity, is for
+        nobody to know but the log. Only who was granted a topic that is none is told so, with 102.
+        """
+        if granted:
+            return self.rule(topic)
+        found = self.table.find(check_topic(topic))
+        why = "no pattern matches it"
+        if found is not None:
+            decision = decided(identity, action, topic, *found)
+            if decision.allowed:
+                return found
+            why = decision.rule
+        _log.debug("%r may not %s %r: %s", identity.user, action, topic, why)
+        raise ReplyError(PERMISSION_DENIED)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
         """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
         try:
-            return self.rule(topic)[0] if self.may(identity, "publish", topic) else None
-        except (TopicError, ReplyError):
+            found = self.table.find(check_topic(topic))
+        except TopicError:
             return None
+        return found[0] if found is not None and decided(identity, "publish", topic, *found) else None
 
     def demand(self, identity: Identity, action: str, topic: str) -> None:
-        """Raises ReplyError 108 where the feature is off, 103 where the identity may not."""
-        rule, _ = self.rule(topic)
+        """Raises as `permitted` does, and then ReplyError 108 where the feature is off."""
+        rule, _ = self.permitted(identity, action, topic)
         if (action == "presence" and not rule.options.presence) or (
             action == "history" and rule.options.history is None
         ):
             raise ReplyError(NOT_AVAILABLE)
-        if not self.may(identity, action, topic):
-            raise ReplyError(PERMISSION_DENIED)
 
     def present(self) -> dict[str, list[ClientInfo]]:
         """All clients of this node that are present, by topic."""
@@ -254,6 +274,9 @@ class Node:
         return b""
 
 
-def _permits(identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]) -> bool:
-    decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
-    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed
+def decided(
+    identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]
+) -> Decision:
+    """What the rules of a topic say of an action."""
+    decides = bool(rule.handlers_of(action))
+    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides)

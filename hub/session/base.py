@@ -18,7 +18,6 @@ from hub.errors import (
     BAD_REQUEST,
     INTERNAL,
     LIMIT_EXCEEDED,
-    PERMISSION_DENIED,
     SERVER_ERROR,
     SLOW,
     SOCKET_BAD_TOKEN,
@@ -203,7 +202,10 @@ class Session(ABC):
         Raises TopicError, ReplyError, Disconnect, BrokerError; then nothing is left of it.
         """
         topic = wanted.topic
-        rule, params = self.node.rule(topic)
+        try:
+            rule, params = self.node.permitted(self.identity, "subscribe", topic, granted=wanted.granted)
+        except ReplyError as refusal:
+            raise ReplyError(ALREADY_SUBSCRIBED) if topic in self.subscriptions else refusal from None
         if self._waits(wanted, rule):
             await self.node.tasks.handover()
         making = self._making or ()
@@ -211,8 +213,6 @@ class Session(ABC):
             raise ReplyError(ALREADY_SUBSCRIBED)
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
             raise ReplyError(LIMIT_EXCEEDED)
-        if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
-            raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
         self._making = self._making or set()

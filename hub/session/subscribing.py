@@ -117,7 +117,6 @@ def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGran
     verifier = session.node.verifier
     if verifier is None:
         raise ReplyError(PERMISSION_DENIED)
-    session.node.rule(topic)
     try:
         return verifier.verify_subscription(
             token, topic=topic, user=session.identity.user, client=session.client
