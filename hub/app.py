@@ -111,7 +111,7 @@ class Hub:
             router=self.router,
             attendance=self.attendance,
             presence=self.presence,
-            verifier=_verifier(settings, clock),
+            verifier=token_verifier(settings, clock),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
@@ -284,7 +284,8 @@ def _lease_store(settings: Settings, node: str) -> LeaseStore:
     return make_lease_store(broker.url, prefix=broker.prefix, owner=node, term=TERM_SECONDS, clock=steady)
 
 
-def _verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:
+def token_verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:
+    """What verifies tokens; None where no key is configured."""
     jwt = settings.auth.jwt
     secret = jwt.secret.get_secret_value() if jwt.secret else None
     if secret is None and jwt.public_key is None:

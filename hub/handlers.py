@@ -34,6 +34,8 @@ class Handler:
     timeout: float = DEFAULT_TIMEOUT
     allow: tuple[str, ...] | None = None
     """Of an RPC's: the rules of who may call it; None: everybody who is connected."""
+    origin: str = ""
+    """Of an RPC's: where the configuration says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -501,7 +501,7 @@ async def test_typing_is_told_with_its_user_and_kept_nowhere(hub: InProcessHub) 
             "name": "Ann",
             "typing": typing,
         }
-    assert (await refused(bob.history("chat-typing:lobby"))).code == 108
+    assert (await refused(bob.history("chat-typing:lobby"))).code == 103
     assert await stored(hub) == []
 
 

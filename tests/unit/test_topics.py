@@ -143,7 +143,9 @@ def test_a_capture_ends_where_the_text_after_it_comes_first() -> None:
     assert Pattern.parse("dm:{from}-{to}").match("dm:a-b-c") == {"from": "a", "to": "b-c"}
 
 
-@pytest.mark.parametrize("text", ["{a}-{b}-{c}-{d}-{e}x", "{a}-{b}-{c}:{d}-{e}-{f}x", "{a}--{b}--{c}--{d}y:{e:rest}"])
+@pytest.mark.parametrize(
+    "text", ["{a}-{b}-{c}-{d}-{e}x", "{a}-{b}-{c}:{d}-{e}-{f}x", "{a}--{b}--{c}--{d}y:{e:rest}"]
+)
 def test_no_name_makes_matching_take_long(text: str) -> None:
     pattern, started = Pattern.parse(text), time.perf_counter()
     for topic in ("-" * 255, "-" * 127 + ":" + "-" * 127, "a-" * 127):
