@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import structs
 
-from hub.model import Revocation
+from hub.model import ANONYMOUS, Identity, Revocation
 
 Key = tuple[str, str, str]
 
@@ -71,9 +71,12 @@ class Revocations:
 
     # Questions
 
-    def refuse(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a verified token is revoked."""
-        return bool(self._entries) and self.strike(mark_of(claims))
+    def refuse(self, identity: Identity) -> bool:
+        """Whether the token behind an identity is revoked, or the user."""
+        if not self._entries or identity == ANONYMOUS:
+            return False
+        # The user may stand in another claim than `sub`, or a handler may have named it.
+        return self.strike(mark_of(identity.claims)._replace(user=identity.user))
 
     def strike(self, mark: Mark) -> bool:
         """Whether the token of a mark is revoked."""
