@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from hub import __version__, metrics
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
+from hub.api.openapi import Offer, openapi_route
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import ApiMethod, server_api
@@ -340,6 +341,8 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
+    if public:
+        routes.append(_document_route(hub, fronts, None))
     counting = [Middleware(CountRequests)]
     return FrontedApp(
         fronts, metrics.count_request, routes=routes, middleware=counting, lifespan=_lifespan(hub)
@@ -349,8 +352,15 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
 def create_internal_app(hub: Hub) -> Starlette:
     """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
     api = _server_api(hub, _api_keys(hub.blueprint.settings))
-    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api)]
+    document = _document_route(hub, api, hub.blueprint.settings.server.port)
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api), document]
     return FrontedApp(api, lambda _: None, routes=routes)
+
+
+def _document_route(hub: Hub, api: Iterable[str], public_port: int | None) -> BaseRoute:
+    plugins = {plugin.name: plugin.routes for plugin in hub.blueprint.plugins if plugin.routes}
+    methods = [path.removeprefix("/api/") for path in api]
+    return openapi_route(Offer(methods, plugins, metrics=True, public_port=public_port))
 
 
 def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:

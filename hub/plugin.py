@@ -56,6 +56,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from hub.documented import documented
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -105,6 +106,7 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "documented",
     "query",
     "validated",
 ]

@@ -1,4 +1,4 @@
-"""One target under atheris, until the time is over or a promise is broken: `python -m tests.fuzz.child target seconds`."""
+"""One target under atheris until the time is over or a promise broken: `python -m tests.fuzz.child target seconds`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import atheris
 
 from tests.fuzz.__main__ import FOLDER, INPUT_SECONDS, MEMORY_MIB
 
-WATCHED = ["hub.transports", "hub.protocol", "hub.auth", "hub.settings", "hub.api", "yaml", "uvicorn.protocols"]
+WATCHED = [
+    "hub.transports",
+    "hub.protocol",
+    "hub.auth",
+    "hub.settings",
+    "hub.api",
+    "yaml",
+    "uvicorn.protocols",
+]
 
 
 def main() -> None:

@@ -88,7 +88,6 @@ def test_a_target_that_breaks_a_promise_is_noticed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("tests.fuzz.texts._VERIFIER._verify", taken)
     with pytest.raises(AssertionError, match="changed token"):
         TARGETS["token-verifier"](b"\x03\x28A")
-    monkeypatch.setattr("tests.fuzz.frames.inflate", lambda data, limit: bytes(limit + 1))
+    monkeypatch.setattr("tests.fuzz.frames.inflate", lambda _, limit: bytes(limit + 1))
     with pytest.raises(AssertionError, match="more was produced"):
         TARGETS["deflate"](b"\x9fx")
-
