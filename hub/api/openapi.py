@@ -194,7 +194,7 @@ _ERROR_MODE: Final[Json] = {
     "in": "header",
     "required": False,
     "description": "`transport`: errors have a status of their own.",
-    "schema": {"type": "string", "enum": ["transport"]},
+    "schema": {"type": "string", "examples": ["transport"]},
 }
 
 
@@ -236,7 +236,7 @@ def _query(name: str, schema: Json, description: str) -> Json:
 
 _HISTORY: Final = [
     _query("limit", {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}, "Most publications; 0: none."),
-    _query("since", {"type": "string", "pattern": r"^[0-9]{1,18}(:.*)?$"}, "`offset` or `offset:epoch`."),
+    _query("since", {"type": "string", "pattern": r"^([0-9]{1,18}(:.*)?)?$"}, "`offset` or `offset:epoch`."),
     _query("reverse", {"type": "string", "enum": ["0", "1", "false", "true"]}, "Newest first."),
 ]
 
