@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from hub.admission import Addresses, Admission
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
+from hub.api.openapi import Offer, openapi_route
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import ApiMethod, server_api
@@ -367,6 +368,8 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
+    if public:
+        routes.append(_document_route(hub, fronts, None))
     counting = [Middleware(CountRequests), Middleware(Admit, hub.admission)]
     return FrontedApp(
         fronts,
@@ -384,8 +387,15 @@ def create_internal_app(hub: Hub) -> Starlette:
     keys = _api_keys(settings, hub.node.clock)
     api = _server_api(hub, keys)
     tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
-    routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api)]
+    document = _document_route(hub, api, settings.server.port)
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api), document]
     return FrontedApp(api, lambda _: None, routes=routes)
+
+
+def _document_route(hub: Hub, api: Iterable[str], public_port: int | None) -> BaseRoute:
+    plugins = {plugin.name: plugin.routes for plugin in hub.blueprint.plugins if plugin.routes}
+    methods = [path.removeprefix("/api/") for path in api]
+    return openapi_route(Offer(methods, plugins, metrics=True, public_port=public_port))
 
 
 def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:

@@ -69,6 +69,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.credentials import WHO, ClientRequest
+from hub.documented import documented
 from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
@@ -123,6 +124,7 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "documented",
     "query",
     "validated",
 ]

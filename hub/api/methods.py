@@ -75,13 +75,14 @@ class Method(NamedTuple):
 
     call: Callable[..., Awaitable[Any]]
     decode: Callable[[bytes | msgspec.Raw], Any]
+    request: type[msgspec.Struct]
     now: Callable[..., Any] | None = None
 
 
 def _method(
     call: Callable[..., Awaitable[Any]], request: type[msgspec.Struct], now: Callable[..., Any] | None = None
 ) -> Method:
-    return Method(call, msgspec.json.Decoder(request).decode, now)
+    return Method(call, msgspec.json.Decoder(request).decode, request, now)
 
 
 METHODS: Final[Mapping[str, Method]] = {

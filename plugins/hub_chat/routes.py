@@ -6,18 +6,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hub.plugin import context, query, validated
+from hub.plugin import context, documented, query, validated
 from hub_chat import kicks, messages, rooms
 from hub_chat.kicks import Kick
 from hub_chat.messages import Draft, MessagePage
-from hub_chat.rooms import NewRoom
+from hub_chat.rooms import NewRoom, RoomPage
 
 
+@documented(query=RoomPage)
 async def list_rooms(request: Request) -> Response:
     """The rooms that there are: ?after=&limit=."""
     return JSONResponse(await rooms.page(context(request), query(request)))
 
 
+@documented(body=NewRoom)
 async def create_room(request: Request) -> Response:
     """Creates a room: 201, or 200 when the same user created the same before."""
     room, new = await rooms.create(context(request), validated(NewRoom, await request.body()))
@@ -34,12 +36,14 @@ async def show_room(request: Request) -> Response:
     return JSONResponse(room.shown())
 
 
+@documented(query=MessagePage)
 async def list_messages(request: Request) -> Response:
     """Stored messages of a room: ?before=&after=&limit=."""
     wanted = validated(MessagePage, query(request))
     return JSONResponse(await messages.page(context(request), request.path_params["room"], wanted))
 
 
+@documented(body=Draft)
 async def send_message(request: Request) -> Response:
     """Publishes in a room, and answers with the message."""
     draft = validated(Draft, await request.body())
