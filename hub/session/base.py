@@ -13,10 +13,12 @@ from typing import ClassVar, Final
 from prometheus_client import Counter, Gauge
 
 from hub import metrics
+from hub.credentials import ClientRequest
 from hub.errors import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
     INTERNAL,
+    INVALID_TOKEN,
     LIMIT_EXCEEDED,
     PERMISSION_DENIED,
     SERVER_ERROR,
@@ -24,6 +26,7 @@ from hub.errors import (
     SOCKET_BAD_TOKEN,
     SOCKET_NOT_ALLOWED,
     TOO_MANY_COMMANDS,
+    UNSUBSCRIBED,
     BrokerError,
     Code,
     Disconnect,
@@ -39,12 +42,15 @@ from hub.protocol.json_codec import encode
 from hub.rates import Rate
 from hub.session.client_id import new_client_id
 from hub.session.held import Established, Held, Wanted, is_told
+from hub.session.introduction import introduce
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
 """Topics for which a session remembers that it may publish on them."""
 BACKLOG_PAUSE: Final = 64
 """Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
+
+TOKEN_REVOKED: Final = "token revoked"  # noqa: S105 - no secret
 
 Rest = Awaitable[None]
 """What remains to be done of a frame once something has to be waited for."""
@@ -80,6 +86,8 @@ class Session(ABC):
 
     too_many: ClassVar[Code] = TOO_MANY_COMMANDS
     """How it ends when its client goes on sending what is refused as too many."""
+    revoked_code: ClassVar[Code] = INVALID_TOKEN
+    """How it ends when its token is revoked."""
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         self.node = node
@@ -199,18 +207,37 @@ class Session(ABC):
         """Who handlers are called for."""
         return Call(topic, params or {}, self.identity, self.client, method)
 
-    async def admit(self, identity: Identity) -> list[Accept]:
+    async def admit(
+        self, identity: Identity, request: ClientRequest | None = None, *, nameless: bool = False
+    ) -> list[Accept]:
         """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
 
-        Raises ReplyError or Disconnect when a handler refuses.
+        Raises ReplyError or Disconnect when a handler refuses, Disconnect 3504 when the user has too many sessions,
+        and a Disconnect of `nobody` for a `nameless` client, one without token or ticket, that none of the handlers
+        names although the node admits no anonymous ones.
         """
+        self.node.demand_room(identity)
+        answers: list[Accept] = []
+        named = False
+        if self.node.table.connect:
+            identity, answers, named = await introduce(self.node, identity, self.client, request)
+            if not self.closed:
+                # Others of the same user may have come meanwhile, and the handlers may have named another one.
+                self.node.demand_room(identity)
+        if nameless and not named and not self.node.anonymous:
+            raise self.nobody()
         self.identity = identity
-        handlers = self.node.table.connect
-        answers = await self.node.table.run_all(handlers, self.call()) if handlers else []
+        if self._revoked:
+            # While the handlers ran, when no look through the sessions could find this one.
+            raise Disconnect(self.revoked_code, TOKEN_REVOKED)
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)
-        return [answer for answer in answers if isinstance(answer, Accept)]
+        return answers
+
+    @abstractmethod
+    def nobody(self) -> Disconnect:
+        """How it ends when it had to say who it is and did not."""
 
     def retire(self) -> None:
         """Takes the session back out of the node, and all its subscriptions with it; the connection stays."""
@@ -233,7 +260,10 @@ class Session(ABC):
         Raises TopicError, ReplyError, Disconnect, BrokerError; then nothing is left of it.
         """
         topic = wanted.topic
-        rule, params = self.node.rule(topic)
+        try:
+            rule, params = self.node.permitted(self.identity, "subscribe", topic, granted=wanted.granted)
+        except ReplyError as refusal:
+            raise ReplyError(ALREADY_SUBSCRIBED) if topic in self.subscriptions else refusal from None
         if self._waits(wanted, rule):
             await self.node.tasks.handover()
         making = self._making or ()
@@ -242,7 +272,7 @@ class Session(ABC):
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
             metrics.LIMITED.labels("subscriptions").inc()
             raise ReplyError(LIMIT_EXCEEDED)
-        if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
+        if not self.node.stands(self.identity, topic, wanted.mark):
             raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
@@ -276,6 +306,7 @@ class Session(ABC):
         delta = wanted.delta and rule.options.delta
         subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
+        held.granted, held.mark = wanted.granted, wanted.mark
         if rule.options.presence and not self.closed:
             await self.node.presence.add(topic, held.info)
         try:
@@ -286,10 +317,15 @@ class Session(ABC):
         except BaseException:
             self._part(topic, held)
             raise
-        if self.closed:
+        stands = self.node.stands(self.identity, topic, held.mark)
+        if self.closed or not stands:
             self.node.router.unsubscribe(subscription)
             self._part(topic, held)
-            raise Disconnect(INTERNAL.number, "the connection is gone")
+            raise (
+                ReplyError(PERMISSION_DENIED)
+                if not stands
+                else Disconnect(INTERNAL.number, "the connection is gone")
+            )
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
@@ -348,6 +384,24 @@ class Session(ABC):
         if options.join_leave and held.joined:
             tell = self.node.attendance.left if untold else self.node.attendance.swept
             tell(topic, held.info, held.names, held.leave)
+
+    # What is revoked
+
+    @property
+    def _revoked(self) -> bool:
+        return self.node.revocations.refuse(self.identity)
+
+    def reconsider(self) -> None:
+        """Ends the session when its token was revoked, else each subscription that nothing stands behind any more."""
+        self._grants = None
+        if self.closed:
+            return
+        if self._revoked:
+            self.end(self.revoked_code.number, TOKEN_REVOKED)
+            return
+        for topic, held in list(self.subscriptions.items()):
+            if not self.node.stands(self.identity, topic, held.mark):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     # Publications
 

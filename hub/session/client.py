@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from hub import metrics
+from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
     BAD_REQUEST,
@@ -16,11 +17,13 @@ from hub.errors import (
     INSUFFICIENT_STATE,
     INTERNAL,
     NO_PONG,
+    PERMISSION_DENIED,
     STALE,
     SUBSCRIPTION_EXPIRED,
     TOO_MANY_REQUESTS,
     UNSUBSCRIBE_EXPIRED,
     UNSUBSCRIBE_INSUFFICIENT,
+    UNSUBSCRIBED,
     BrokerError,
     Disconnect,
     HubError,
@@ -29,6 +32,7 @@ from hub.errors import (
     TopicError,
     broker_refusal,
 )
+from hub.model import Identity
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
@@ -67,10 +71,10 @@ class ClientSession(Session):
         "_ping_at",
         "_pong_until",
         "_stale_at",
+        "brought",
         "emulated",
         "expires_at",
         "frame_ping",
-        "handshake_token",
         "methods",
         "state",
     )
@@ -86,16 +90,17 @@ class ClientSession(Session):
         transport_name: str,
         methods: dict[str, Method],
         *,
-        token: str = "",
+        brought: Credentials = NOTHING,
         frame_ping: bool = False,
     ) -> None:
-        """`token` is what the handshake brought, used when the connect command has none.
+        """`brought` came with the handshake; its token or ticket is used when the connect command has none.
 
         With `frame_ping` the client wants to be pinged by the transport, not by the protocol.
         """
         super().__init__(node, transport, wire, transport_name)
         self.methods = methods
-        self.handshake_token = token
+        self.brought = brought
+        """Until the connect command; a session that has connected needs it no longer."""
         self.frame_ping = frame_ping
         self.emulated = False
         self.state: Literal["new", "connected", "failed"] = "new"
@@ -205,11 +210,17 @@ class ClientSession(Session):
         if command_id:
             self.outbox.push(error_reply(command_id, error))
 
+    def nobody(self) -> Disconnect:
+        """A client without a token, where one is needed."""
+        return Disconnect(BAD_FRAME, "a token is needed: connect with one")
+
     # Time
 
-    def begin(self, expires_at: float | None) -> None:
+    def begin(self, expires_at: float | None, *, renewable: bool = True) -> None:
         """Starts pings and the watch on expiry: the connect command was granted."""
         self.state = "connected"
+        if expires_at is not None and not renewable:
+            expires_at -= self.node.limits.expired_grace  # for there is nothing to wait for
         self.expires_at = expires_at
         self._stale_at = None
         interval = self.node.limits.ping
@@ -223,6 +234,15 @@ class ClientSession(Session):
         """Moves the session's expiry."""
         self.expires_at = expires_at
         self._schedule()
+
+    def relinquish(self, before: Identity, now: Identity) -> None:
+        """Gives up what a refreshed token no longer allows; what a subscription token or a handler granted stays."""
+        for topic, held in list(self.subscriptions.items()):
+            withdrawn = topic in before.subs and topic not in now.subs
+            if held.mark is not None or (held.granted and not withdrawn):
+                continue
+            if not self.node.decide(now, "subscribe", topic, held.rule, held.params):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     def watch(self) -> None:
         """Looks at the deadlines anew, because a subscription with an expiry was added."""

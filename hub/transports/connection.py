@@ -61,6 +61,7 @@ class Connection(FrameReader, asyncio.Protocol):
         "_forget",
         "_paused",
         "_session",
+        "address",
         "closing",
         "kind",
         "limit",
@@ -76,6 +77,8 @@ class Connection(FrameReader, asyncio.Protocol):
         super().__init__(message_bytes)
         self.transport = transport
         self.limit = 0
+        self.address: str | None = None
+        """The address under which it is counted; None where it is not."""
         self.kind = 0
         """The kind of the message at hand."""
         self.closing = False
@@ -99,10 +102,11 @@ class Connection(FrameReader, asyncio.Protocol):
         """Gives the connection to a session. `limit` is what may wait for the peer, in bytes."""
         self._session = session
         self.limit = limit
-        high = limit // CONGESTED_SHARE
-        self.transport.set_write_buffer_limits(high=high, low=high // 4)
         if self.transport.is_closing():
             session.lost()
+        else:  # uvloop takes no limits for a connection that is gone
+            high = limit // CONGESTED_SHARE
+            self.transport.set_write_buffer_limits(high=high, low=high // 4)
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
