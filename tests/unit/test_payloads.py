@@ -44,7 +44,18 @@ TAKEN = [
     b"0." + b"1" * 400,
     b"null",
 ]
-NONE = [b"NaN", b"[Infinity]", b"-Infinity", b'"\\ud800"', b'{"\\udc00":1}', b'"a\0b"', b'"\xff"', b'"\xed\xa0\x80"', b"01", b""]
+NONE = [
+    b"NaN",
+    b"[Infinity]",
+    b"-Infinity",
+    b'"\\ud800"',
+    b'{"\\udc00":1}',
+    b'"a\0b"',
+    b'"\xff"',
+    b'"\xed\xa0\x80"',
+    b"01",
+    b"",
+]
 
 
 class Anything(BaseModel):
@@ -96,14 +107,20 @@ def deep() -> float:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
 
 
 @given(values, st.booleans(), st.sampled_from([None, 1]))
-def test_every_value_without_such_things_passes_and_stays_the_same(value: Any, short: bool, indent: int | None) -> None:
+def test_every_value_without_such_things_passes_and_stays_the_same(
+    value: Any, short: bool, indent: int | None
+) -> None:
     text = json.dumps(value, ensure_ascii=short, indent=indent)
     raw = text.encode(errors="surrogatepass")
     if "\0" in "".join(strings(value)) or payloads.fault(raw):
@@ -131,7 +148,9 @@ def test_numbers_pass_if_and_only_if_they_are_finite_and_have_64_bits(number: by
         assert fits
 
 
-@pytest.mark.parametrize("raw", [*(case.values[0] for case in REFUSED), *(b'{"a":%b}' % raw for raw in TWICE), *NONE[:-1]])
+@pytest.mark.parametrize(
+    "raw", [*(case.values[0] for case in REFUSED), *(b'{"a":%b}' % raw for raw in TWICE), *NONE[:-1]]
+)
 def test_a_plugins_body_is_held_to_it_before_its_model_sees_it(raw: Any) -> None:
     with pytest.raises(ReplyError) as caught:
         validated(Anything, b'{"a":%b}' % raw)
@@ -140,7 +159,9 @@ def test_a_plugins_body_is_held_to_it_before_its_model_sees_it(raw: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["info", "b64info"])
-@pytest.mark.parametrize("raw", [b"18446744073709551616", b'{"a":"\\u0000"}', b"1e999", b"[" * 65 + b"]" * 65])
+@pytest.mark.parametrize(
+    "raw", [b"18446744073709551616", b'{"a":"\\u0000"}', b"1e999", b"[" * 65 + b"]" * 65]
+)
 def test_what_a_token_shows_of_its_bearer_is_held_to_it(name: str, raw: bytes) -> None:
     text = b'"%b"' % base64.b64encode(raw) if name == "b64info" else raw
     with pytest.raises(InvalidToken):

@@ -24,7 +24,10 @@ routes = [Route("/hello", hello)]
 CONFIG: dict[str, Any] = {
     "auth": {"api_keys": {"other": {"key": "the-key-of-another-backend", "allow": "*"}}},
     "limits": {"api_requests": 2, "publishes_per_user": 1, "publishes_per_topic": 2},
-    "topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 10}}, "own:{user}": {"allow": {"publish": "user:{user}"}}},
+    "topics": {
+        "news:{x}": {"allow": ANYONE, "history": {"size": 10}},
+        "own:{user}": {"allow": {"publish": "user:{user}"}},
+    },
 }
 OTHER = {"X-API-Key": "the-key-of-another-backend"}
 PUBLISH = {"channel": "news:a", "data": 1}
@@ -85,7 +88,9 @@ async def test_a_request_counts_as_many_as_its_commands(
     assert statuses.count(200) == 4 - counts
 
 
-async def test_a_batch_of_more_than_ever_may_be_is_refused_for_good_and_does_nothing(hub: InProcessHub) -> None:
+async def test_a_batch_of_more_than_ever_may_be_is_refused_for_good_and_does_nothing(
+    hub: InProcessHub,
+) -> None:
     batch = {"commands": [{"publish": PUBLISH}] * 10}
     answer = await hub.http.post("/api/batch", json=batch, headers=hub.api_key)
     assert answer.status_code == 200
@@ -125,7 +130,9 @@ async def test_a_keys_rate_holds_at_every_door(hub: InProcessHub, verb: str, pat
 async def test_a_user_that_publishes_too_fast_is_answered_429(hub: InProcessHub) -> None:
     before = limited("publishes_per_user")
     ann = hub.bearer("ann")
-    statuses = [(await hub.http.post("/api/topics/own:ann", content="1", headers=ann)).status_code for _ in range(3)]
+    statuses = [
+        (await hub.http.post("/api/topics/own:ann", content="1", headers=ann)).status_code for _ in range(3)
+    ]
     assert statuses == [200, 200, 429]
     assert limited("publishes_per_user") == before + 1
     refused = await hub.http.post("/api/topics/news:a", content="1", headers=ann)

@@ -276,14 +276,14 @@ async def test_a_topic_takes_so_many_from_all_clients_together(hub: InProcessHub
     assert await codes(await hub.connect("ann"), 2, "open:2") == [0, 0]
 
 
-@pytest.mark.parametrize(
-    "hub", [{"publishes_per_topic": 2, "publishes_per_user": 2}], indirect=True
-)
+@pytest.mark.parametrize("hub", [{"publishes_per_topic": 2, "publishes_per_user": 2}], indirect=True)
 async def test_what_plugins_and_the_server_publish_is_not_counted(hub: InProcessHub) -> None:
     ann = await hub.connect("ann")
     await ann.rpc("say", 50)
     for _ in range(50):
-        answer = await hub.http.post("/api/publish", json={"channel": "open:1", "data": 1}, headers=hub.api_key)
+        answer = await hub.http.post(
+            "/api/publish", json={"channel": "open:1", "data": 1}, headers=hub.api_key
+        )
         assert "result" in answer.json()
     assert await codes(ann, 4) == [0] * 4
 
