@@ -1,4 +1,4 @@
-"""Clients that send too fast, over real sockets: frames, pings and fragments alike, and requests answered ahead of ASGI."""
+"""Clients that send too fast, over real sockets: with frames, pings and fragments, and with requests of the API."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def answers(socket: RawSocket, count: int) -> list[int]:
     """The codes of the next so many answers, 0 for those that were done."""
     found: list[int] = []
     while len(found) < count:
-        for line in socket.frame()[1].splitlines():
-            found.append(json.loads(line).get("error", {}).get("code", 0))
+        lines = socket.frame()[1].splitlines()
+        found += [json.loads(line).get("error", {}).get("code", 0) for line in lines]
     return found
 
 
