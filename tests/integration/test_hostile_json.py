@@ -274,9 +274,9 @@ def test_a_message_that_cannot_be_read_ends_the_session(hub: LiveHub, what: str)
 @pytest.mark.parametrize(
     "request_",
     [
-        b'{"id":4294967296,"ping":{}}',
-        b'{"id":-1,"ping":{}}',
-        b'{"id":1e3,"ping":{}}',
+        b'{"id":4294967296,"rpc":{}}',
+        b'{"id":-1,"rpc":{}}',
+        b'{"id":1e3,"rpc":{}}',
         b'{"id":2,"history":{"channel":"open:1","since":{"offset":9223372036854775808}}}',
         b'{"id":2,"subscribe":{"channel":"open:1","recover":true,"offset":%b}}' % (b"9" * 4_000),
         b'{"id":2,"history":{"channel":"open:1","limit":1e999}}',

@@ -126,7 +126,6 @@ async def test_whoever_slows_down_after_refusals_is_not_ended(hub: InProcessHub)
         '"presence":{"channel":"open:1"}',
         '"history":{"channel":"open:1"}',
         '"rpc":{"method":"say","data":0}',
-        '"ping":{}',
         '"publish":{"channel":"asked:1","data":1}',
     ],
 )
