@@ -30,6 +30,7 @@ _ROUGHLY: Final = bytes(
 """Makes one of all digits and signs, so that long numbers and large exponents can be searched for as they are."""
 _LONG: Final = b"0" * 19
 _LARGE: Final = b"0e000"
+_BACKSLASH: Final = 92
 _NUL: Final = b"\\u0000"
 _REAL_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """Not a backslash with `u0000` behind it."""
@@ -41,7 +42,7 @@ def doubtful(raw: bytes) -> bool:
     """Whether valid JSON might hold what it may not: False settles it, in a third of a microsecond for most."""
     rough = raw.translate(_ROUGHLY)
     # `find` takes a third of the time of `in`, which first tries whether what it is given is a number.
-    return rough.find(_LONG) >= 0 or rough.find(_LARGE) >= 0 or raw.find(_NUL) >= 0 or too_deep(raw)
+    return rough.find(_LONG) >= 0 or rough.find(_LARGE) >= 0 or (raw.find(_BACKSLASH) >= 0 and raw.find(_NUL) >= 0) or too_deep(raw)
 
 
 def check(raw: bytes, *, twice: bool = True) -> None:
