@@ -19,12 +19,15 @@ import msgspec
 
 from hub.auth import capabilities
 from hub.errors import InvalidToken, TopicError
+from hub.model import Identity
 from hub.topics import check_topic
 
 Claims = dict[str, Any]
 
 ACTIONS: Final = frozenset({"subscribe", "publish", "presence", "history"})
 MAX_DEPTH: Final = 64
+MAX_PATTERNS: Final = 100
+"""Patterns in claim `topics`: under the rule `token` each of them may have to be tried."""
 MAX_SECONDS: Final = 2**53
 """Times beyond are no times: no float holds them to the second."""
 _ACTION_NAMES: Final = {"sub": "subscribe", "pub": "publish", **{action: action for action in ACTIONS}}
@@ -124,6 +127,19 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     return _decode(found, f"`b64{name}`")
 
 
+def bearer(claims: Claims, user: str, expires_at: float | None, names: ClaimNames) -> Identity:
+    """The user with what the claims say of him, and grant."""
+    return Identity(
+        user=user,
+        info=payload(claims, "info"),
+        expires_at=expires_at,
+        claims=claims,
+        topics=granted_topics(claims),
+        subs=server_subscriptions(claims),
+        roles=roles(claims, names),
+    )
+
+
 def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
     """The actions that claim `topics` grants, by pattern.
 
@@ -139,6 +155,8 @@ def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
         granted = dict.fromkeys(found, ACTIONS)
     else:
         raise InvalidToken("`topics` must be a list of patterns, or a map from pattern to a list of actions")
+    if len(granted) > MAX_PATTERNS:
+        raise InvalidToken(f"`topics` holds {len(granted)} patterns, and at most {MAX_PATTERNS} are taken")
     try:
         for pattern in granted:
             capabilities.parse(pattern)

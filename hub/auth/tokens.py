@@ -21,6 +21,7 @@ from hub.auth import claims as read
 from hub.auth.claims import ClaimNames, Claims
 from hub.auth.jwks import MAX_KID
 from hub.auth.keys import FAMILIES, Key, holds_key
+from hub.auth.revocations import Mark, mark_of
 from hub.auth.ring import KeyRing
 from hub.errors import ExpiredToken, InvalidToken, UnusableKey
 from hub.model import Identity
@@ -47,11 +48,15 @@ _EXAMPLE_WORDS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionGrant:
-    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever."""
+    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever.
+
+    `mark` is what revocations know the token by.
+    """
 
     info: bytes | None
     data: bytes | None
     expires_at: float | None
+    mark: Mark
 
 
 class TokenVerifier:
@@ -103,15 +108,7 @@ class TokenVerifier:
             raise InvalidToken(
                 f"it names no user in `{self._names.user}`, and anonymous ones are not admitted"
             )
-        return Identity(
-            user=user,
-            info=read.payload(claims, "info"),
-            expires_at=self._expires_at(claims),
-            claims=claims,
-            topics=read.granted_topics(claims),
-            subs=read.server_subscriptions(claims),
-            roles=read.roles(claims, self._names),
-        )
+        return read.bearer(claims, user, self._expires_at(claims), self._names)
 
     def verify_subscription(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
         """What a subscription token grants on a topic to a user's client.
@@ -131,6 +128,7 @@ class TokenVerifier:
             info=read.payload(claims, "info"),
             data=read.payload(claims, "data"),
             expires_at=self._expires_at(claims),
+            mark=mark_of(user, claims),
         )
 
     def _claims(self, token: str) -> Claims:

@@ -142,10 +142,27 @@ def check(token: str, config: Path | None) -> int:
 
 
 @command.command("secret")
+@click.option("--webhook", is_flag=True, help="Print one for webhooks.secrets: whsec_….")
 @debug_option
-def secret() -> None:
+def secret(*, webhook: bool) -> None:
     """Print a random secret, for HUB_JWT_SECRET or an API key."""
-    click.echo(secrets.token_urlsafe(SECRET_BYTES))
+    from hub.webhooks.signing import new_secret
+
+    click.echo(new_secret() if webhook else secrets.token_urlsafe(SECRET_BYTES))
+
+
+@command.command("api-key")
+@debug_option
+def api_key() -> None:
+    """Print a random API key, and on a second line its hash.
+
+    The hash can stand in auth.api_keys in the place of the key, which then only the backend has.
+    """
+    from hub.auth.api_keys import hashed
+
+    key = secrets.token_urlsafe(SECRET_BYTES)
+    click.echo(key)
+    click.echo(hashed(key))
 
 
 def _loaded(config: Path | None) -> Loaded:

@@ -11,9 +11,9 @@ from ipaddress import ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
-from hub.auth.api_keys import Scope
+from hub.auth.api_keys import HASHED, Scope, digest_of
 from hub.auth.tokens import weak_secret
-from hub.errors import HubError, StoreError, TopicError
+from hub.errors import HubError, StoreError, TopicError, UnusableKey
 from hub.redis import cluster_url, sentinel_url
 from hub.redis.cluster_url import ClusterUrl
 from hub.redis.sentinel_url import SentinelUrl
@@ -23,7 +23,7 @@ from hub.settings.model import Settings
 from hub.settings.nodes import Path
 from hub.settings.problem import ConfigCode, did_you_mean
 from hub.settings.report import Report
-from hub.settings.reserved import API_METHODS
+from hub.settings.reserved import SCOPES
 from hub.settings.verdict import Verdict
 from hub.store.url import parse_url
 
@@ -164,26 +164,33 @@ def _is_address(url: str) -> bool:
 
 
 def _api_keys(case: Case) -> None:
-    first: dict[str, str] = {}
+    first: dict[bytes, str] = {}
     for name, setting in case.settings.auth.api_keys.items():
         loc = ("auth", "api_keys", name, "key")
         key = setting.key.get_secret_value()
-        if key in first:
+        try:
+            digest = digest_of(key)
+        except UnusableKey as error:
+            remedy = "`hub token api-key` makes a key and its hash."
+            case.say(loc, ConfigCode.UNUSABLE_KEY, str(error), remedy)
+            continue
+        if digest in first:
             case.say(
                 loc,
                 ConfigCode.CONFLICTING_SETTINGS,
-                f"it is the key of `{first[key]}` too, so that nobody can tell the two apart",
+                f"it is the key of `{first[digest]}` too, so that nobody can tell the two apart",
                 "Give each its own.",
             )
-        first.setdefault(key, name)
-        weak = weak_secret(key, API_KEY_BYTES)
+        first.setdefault(digest, name)
+        # What a hash was made of nobody can say.
+        weak = None if key.startswith(HASHED) else weak_secret(key, API_KEY_BYTES)
         if weak and case.mode != "dev" and not case.settings.auth.jwt.insecure_secret:
             remedy = f"{MAKE_SECRET}, or set auth.jwt.insecure_secret to true for a trial."
             case.say(loc, ConfigCode.WEAK_SECRET, f"the API key is too weak: {weak}", remedy)
 
 
 def _scopes(case: Case) -> None:
-    known = [*API_METHODS, *case.settings.plugins]
+    known = [*SCOPES, *case.settings.plugins]
     for name, setting in case.settings.auth.api_keys.items():
         for number, text in enumerate(setting.allow):
             loc = ("auth", "api_keys", name, "allow", number)
