@@ -39,7 +39,7 @@ async def hub(issuer: Issuer) -> AsyncIterator[InProcessHub]:
             await asyncio.sleep(0.01)
         published = hub.hub.published
         assert published is not None
-        while not published.loaded:
+        while not published.usable:
             await asyncio.sleep(0.01)
         yield hub
 
