@@ -137,6 +137,22 @@ def test_check_warns_of_keys_that_have_ended(
     assert "auth.jwt.keys.new" not in told
 
 
+def test_check_warns_of_an_issuer_whose_tokens_may_be_meant_for_others(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, jwt in (
+        ("discovery", {"discovery": True, "issuer": "https://login.example"}),
+        ("jwks_url", {"jwks_url": "https://login.example/keys"}),
+    ):
+        configure(**jwt)
+        assert run(["check"]) == 0
+        told = "".join(capsys.readouterr())
+        assert f"auth.jwt.{name}: tokens that this issuer made for other applications" in told
+        configure(**jwt, audience="hub")
+        assert run(["check"]) == 0
+        assert "other applications" not in "".join(capsys.readouterr())
+
+
 def test_what_goes_wrong_with_keys_is_told_with_its_line_and_how_to_mend_it(
     configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
