@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from hub.auth.api_keys import HASHED, Scope, digest_of
 from hub.auth.tokens import weak_secret
-from hub.errors import HubError, StoreError, TopicError
+from hub.errors import HubError, StoreError, TopicError, UnusableKey
 from hub.redis import cluster_url, sentinel_url
 from hub.redis.cluster_url import ClusterUrl
 from hub.redis.sentinel_url import SentinelUrl
