@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from hub.auth.api_keys import hashed
 from hub.auth.tokens import EXAMPLE_SECRET
 from hub.settings.case import Mode
 from hub.settings.load import load
+from hub.settings.problem import ConfigError
 from hub.settings.report import Report
 from hub.settings.rules import check_rules
 
@@ -255,10 +258,27 @@ def test_keys_and_their_hashes_are_checked_and_never_repeated(
         {"key": "k4vK2mWq8sT1zXyP", "until": 1},
         {"keys": "k4vK2mWq8sT1zXyP"},
         "k4vK2mWq8sT1zXyP",
+        ["k4vK2mWq8sT1zXyP"],
     ],
 )
-def test_a_key_in_the_wrong_place_is_a_mistake(key: Any) -> None:
-    assert broken(auth={"jwt": {"secret": SECRET}, "api_keys": {"a": key}})
+def test_a_key_in_the_wrong_place_is_a_mistake_and_not_repeated(
+    key: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = json.dumps({"version": 1, "auth": {"jwt": {"secret": SECRET}, "api_keys": {"a": key}}})
+    (tmp_path / "hub.yaml").write_text(written)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("hub.yaml"), {}).settings  # noqa: B018 - the mistake is told when they are asked for
+    until = isinstance(key, dict) and key.get("until") == "k4vK2mWq8sT1zXyP"
+    assert until or "k4vK2mWq8sT1zXyP" not in str(caught.value)
+
+
+@pytest.mark.parametrize("auth", [SECRET, {"jwt": SECRET}, {"jwt": {"previous": SECRET}}, {"api_keys": SECRET}])
+def test_a_secret_where_a_map_belongs_is_not_repeated(auth: Any, tmp_path: Path) -> None:
+    (tmp_path / "hub.yaml").write_text(json.dumps({"version": 1, "auth": auth}))
+    with pytest.raises(ConfigError, match="found a text, where a map is needed") as caught:
+        load(tmp_path / "hub.yaml", {}).settings  # noqa: B018 - as above
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("scope", ["*", "publish", "publish:*", "*:news:{section}", "presence_stats:chat:*"])
