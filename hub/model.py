@@ -168,6 +168,29 @@ class Identity:
 ANONYMOUS: Final = Identity()
 
 
+class Revocation(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What is worth nothing any more, or who may not be somewhere.
+
+    Times are in seconds since 1970, `changed` in milliseconds.
+
+    `subject` is a token's id (kind `token`) or a user; "" stands for everybody (kind `before` alone). `issued_before`
+    goes with kind `before`, `topic` with kind `topic`. `until` is None for an entry that holds until it is lifted.
+    """
+
+    kind: Literal["token", "user", "before", "topic"]
+    subject: str
+    changed: int
+    topic: str = ""
+    issued_before: float = 0.0
+    until: float | None = None
+    lifted: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is about: there is one entry for each."""
+        return (self.kind, self.subject, self.topic)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicOptions:
     """What the configuration says of one topic pattern, after manifests and the operator's file were merged."""

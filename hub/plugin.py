@@ -69,6 +69,8 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.credentials import WHO, ClientRequest
+from hub.documented import documented
+from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -79,6 +81,7 @@ from hub.errors import (
     UNAUTHORIZED,
     UNKNOWN_TOPIC,
     Disconnect,
+    FetchError,
     HubError,
     LeaseLost,
     ReplyError,
@@ -104,6 +107,8 @@ __all__ = [
     "ClientRequest",
     "Context",
     "Disconnect",
+    "FetchError",
+    "Fetched",
     "FromFile",
     "HistoryPage",
     "HubError",
@@ -119,6 +124,7 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "documented",
     "query",
     "validated",
 ]
@@ -216,6 +222,21 @@ class Services(Protocol):
     async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
         """See Context.disconnect."""
 
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """See Context.revoke."""
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """See Context.unrevoke."""
+
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """See Context.allowed."""
 
@@ -230,6 +251,11 @@ class Services(Protocol):
 
     def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
         """See Context.try_lease."""
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
+    ) -> Fetched:
+        """See Context.fetch."""
 
     def node(self) -> NodeStats:
         """See Context.node."""
@@ -329,6 +355,39 @@ class Context(Generic[SettingsT]):
         """Ends all sessions of a user (or the one named) on every node."""
         await self.services.disconnect(user, client, code, reason)
 
+    async def revoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: float | None = None,
+        topic: str | None = None,
+        until: float | None = None,
+    ) -> None:
+        """Has tokens refused on every node from now on, and ends at once what they opened.
+
+        Name one of: `token_id`, a token's `jti`; `user`, all tokens of a user, also later ones; `issued_before`
+        (seconds since 1970), older tokens of the user, or of everybody without one; `user` and `topic`, which bars the
+        user from that topic alone and leaves the session open. It holds until it is lifted, or `until` (seconds since
+        1970); a token's id is remembered for `limits.token_life` unless that is given.
+
+        Raises ReplyError 107 for what makes no sense, 106 where as many are in force as may be, 100 (temporary) when
+        the database is away and nothing was revoked, and 300 (temporary) when it is stored and holds here, and the
+        other nodes hear of it later. To revoke again what is revoked does no harm; of two ends the later one holds.
+        """
+        await self.services.revoke(user, token_id, issued_before, topic, until)
+
+    async def unrevoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: bool = False,
+        topic: str | None = None,
+    ) -> bool:
+        """Lifts what was revoked, named in the same way; false where nothing was. Raises as `revoke` does."""
+        return await self.services.unrevoke(user, token_id, issued_before, topic)
+
     async def allowed(self, action: str, topic: str) -> bool:
         """Whether the acting identity may `subscribe`, `publish`, or read `presence` or `history` of a topic."""
         return await self.services.allowed(self.identity, action, topic)
@@ -375,6 +434,25 @@ class Context(Generic[SettingsT]):
         does not answer.
         """
         return self.services.try_lease(self.plugin, name)
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        seconds: float = 5.0,
+        max_bytes: int = 1_048_576,
+    ) -> Fetched:
+        """Asks another server over HTTP, without being led anywhere else: for URLs that others may have chosen.
+
+        Only https, and only to the public internet, unless the operator's `webhooks.allow_http` and `allow_networks`
+        say more; names are resolved once and connected to as judged. Nothing is redirected, no proxy is used.
+        `seconds` bound all of it, `max_bytes` the answer's body. Returns whatever the server answers, also
+        404; raises FetchError, whose `kind` says what went wrong.
+        """
+        return await self.services.fetch(method, url, headers or {}, body, seconds, max_bytes)
 
     def node(self) -> NodeStats:
         """What this node counts."""

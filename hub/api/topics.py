@@ -121,6 +121,8 @@ class TopicApi:
             raise ReplyError(
                 BAD_REQUEST, f"bad request: an Idempotency-Key has at most {_MAX_KEY} characters"
             )
+        if caller.key is None:
+            self._node.meters.publication(caller.identity.user, asked.topic)
         raw = payload_of(
             await read_body(scope, receive, self._body_bytes), asked.headers.get("content-type", "")
         )
@@ -152,6 +154,7 @@ class TopicApi:
         key = self._keys.find(presented)
         if key is None:
             raise ReplyError(UNAUTHORIZED, "no such API key")
+        self._node.meters.request(key.name)
         return Caller(key, ANONYMOUS)
 
     def _demand(self, caller: Caller, action: str, topic: str) -> None:

@@ -79,24 +79,37 @@ class Source:
 
     async def _get(self, url: str) -> Fetched:
         """A document; redirects are followed within the origin."""
-        import httpx2  # noqa: PLC0415 - most hubs fetch no keys
-
         for _ in range(MAX_REDIRECTS + 1):
             if (problem := url_problem(url, insecure=self.insecure)) is not None:
                 raise KeysError(f"{_shown(url)}: {problem}")
-            here = _is_here(urlsplit(url).hostname or "")
-            try:
-                async with (
-                    httpx2.AsyncClient(timeout=SECONDS, headers=_HEADERS, trust_env=not here) as client,
-                    client.stream("GET", url, follow_redirects=False) as answer,
-                ):
-                    if answer.is_redirect:
-                        url = _redirected(url, answer)
-                        continue
-                    return Fetched(await _body(url, answer), age_of(answer.headers.get("cache-control", "")))
-            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise KeysError(f"{_shown(url)}: {type(error).__name__}") from error
+            # A client reads all certificates that this machine trusts, for which sessions should not have to wait.
+            client = await asyncio.to_thread(_client, url)
+            async with client:
+                answer = await _answer(client, url)
+            if isinstance(answer, Fetched):
+                return answer
+            url = answer
         raise KeysError(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects")
+
+
+def _client(url: str) -> httpx2.AsyncClient:
+    import httpx2  # noqa: PLC0415 - most hubs fetch no keys
+
+    here = _is_here(urlsplit(url).hostname or "")
+    return httpx2.AsyncClient(timeout=SECONDS, headers=_HEADERS, trust_env=not here)
+
+
+async def _answer(client: httpx2.AsyncClient, url: str) -> Fetched | str:
+    """The document, or where it is instead."""
+    import httpx2  # noqa: PLC0415
+
+    try:
+        async with client.stream("GET", url, follow_redirects=False) as answer:
+            if answer.is_redirect:
+                return _redirected(url, answer)
+            return Fetched(await _body(url, answer), age_of(answer.headers.get("cache-control", "")))
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise KeysError(f"{_shown(url)}: {type(error).__name__}") from error
 
 
 def _redirected(url: str, answer: httpx2.Response) -> str:

@@ -140,6 +140,10 @@ class PublishedKeys:
                 _log.warning("published keys cannot be had, those known are kept: %s", error)
             self._failed = True
             return None
+        except Exception:  # noqa: BLE001 - whoever waits is to be told to come back, and the next look has to come
+            _log.exception("published keys cannot be had, those known are kept")
+            self._failed = True
+            return None
         else:
             if self._failed:
                 _log.info("published keys can be had again")

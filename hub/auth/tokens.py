@@ -21,6 +21,7 @@ from hub.auth import claims as read
 from hub.auth.claims import ClaimNames, Claims
 from hub.auth.jwks import MAX_KID
 from hub.auth.keys import FAMILIES, Key, holds_key
+from hub.auth.revocations import Mark, mark_of
 from hub.auth.ring import KeyRing
 from hub.errors import ExpiredToken, InvalidToken, UnusableKey
 from hub.model import Identity
@@ -47,11 +48,15 @@ _EXAMPLE_WORDS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionGrant:
-    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever."""
+    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever.
+
+    `mark` is what revocations know the token by.
+    """
 
     info: bytes | None
     data: bytes | None
     expires_at: float | None
+    mark: Mark
 
 
 class TokenVerifier:
@@ -123,6 +128,7 @@ class TokenVerifier:
             info=read.payload(claims, "info"),
             data=read.payload(claims, "data"),
             expires_at=self._expires_at(claims),
+            mark=mark_of(user, claims),
         )
 
     def _claims(self, token: str) -> Claims:

@@ -142,10 +142,13 @@ def check(token: str, config: Path | None) -> int:
 
 
 @command.command("secret")
+@click.option("--webhook", is_flag=True, help="Print one for webhooks.secrets: whsec_….")
 @debug_option
-def secret() -> None:
+def secret(*, webhook: bool) -> None:
     """Print a random secret, for HUB_JWT_SECRET or an API key."""
-    click.echo(secrets.token_urlsafe(SECRET_BYTES))
+    from hub.webhooks.signing import new_secret
+
+    click.echo(new_secret() if webhook else secrets.token_urlsafe(SECRET_BYTES))
 
 
 @command.command("api-key")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
+from hub import payloads
 from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
@@ -115,6 +115,9 @@ async def _server_side(
     forced = [*identity.subs, *(topic for answer in answers for topic in answer.topics)]
     made: dict[str, tuple[Established, SubscribeResult]] = {}
     for topic in dict.fromkeys((*forced, *asked)):
+        if session.node.revocations.bar(identity.user, topic):
+            # Whoever is barred from one topic is to have the others all the same.
+            continue
         request = asked.get(topic, SubscribeRequest())
         options = identity.subs.get(topic, {})
         try:
@@ -148,10 +151,11 @@ async def refresh(session: ClientSession, request: RefreshRequest, reply: Reply)
         raise Disconnect(INVALID_TOKEN)
     if identity.expires_at is not None and identity.expires_at <= session.node.clock():
         raise Disconnect(CONNECTION_EXPIRED)
-    session.identity = identity
+    before, session.identity = session.identity, identity
     session.renew(identity.expires_at)
     ttl = session.ttl(identity.expires_at)
     reply(RefreshResult(expires=ttl > 0, ttl=ttl, client=session.client, version=session.node.version))
+    session.relinquish(before, identity)
 
 
 async def send(session: ClientSession, request: SendRequest, reply: Reply) -> None:
@@ -169,6 +173,6 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
 
 def _decoded(raw: bytes) -> object:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return payloads.decode(raw)
+    except ReplyError as error:
         raise Disconnect(BAD_FRAME) from error

@@ -96,6 +96,7 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
             chan_info=grant.info,
             data=grant.data,
             expires_at=grant.expires_at,
+            mark=grant.mark,
         )
     established = await session.establish(wanted)
     options = established.held.rule.options
@@ -114,10 +115,9 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
 
 
 async def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
-    session.node.rule(topic)
     try:
         return await session.node.granted(
-            token, topic=topic, user=session.identity.user, client=session.client
+            token, topic=topic, identity=session.identity, client=session.client
         )
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
@@ -145,13 +145,13 @@ async def sub_refresh(session: ClientSession, request: SubRefreshRequest, reply:
         raise ReplyError(BAD_REQUEST)
     try:
         grant = await session.node.granted(
-            request.token, topic=request.channel, user=session.identity.user, client=session.client
+            request.token, topic=request.channel, identity=session.identity, client=session.client
         )
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
         raise Disconnect(INVALID_TOKEN) from error
-    held.expires_at = grant.expires_at
+    held.expires_at, held.mark, held.granted = grant.expires_at, grant.mark, True
     session.watch()
     ttl = session.ttl(grant.expires_at)
     reply(RefreshResult(expires=ttl > 0, ttl=ttl))

@@ -68,6 +68,7 @@ _ORDER: Final = (
     "rpc",
     "schedule",
     "client",
+    "limits",
     "api",
     "log",
 )

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from hub.egress.urls import read_url
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB|kB|MB|GB)?")
@@ -25,6 +27,7 @@ _MOMENT = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_HANDLER = re.compile(rf"{_CALLABLE.pattern}|https?://[!-~]+")
 
 
 def duration(value: Any) -> float:
@@ -69,6 +72,18 @@ def callable_name(value: Any) -> str:
     raise ValueError('a handler is written "module:function", such as "handlers:reply"')
 
 
+def handler_name(value: Any) -> str:
+    """A `module:function` text or the URL of a webhook; raises ValueError for anything else."""
+    if isinstance(value, str) and "://" in value:
+        read_url(value)
+        return value
+    if isinstance(value, str) and _CALLABLE.fullmatch(value):
+        return value
+    raise ValueError(
+        'a handler is written "module:function", such as "handlers:reply", or is the https:// URL of a webhook'
+    )
+
+
 def one_or_many(item: Any) -> BeforeValidator:
     """Lets a list of one `item`, which is a kind of text, be written without brackets."""
     return BeforeValidator(as_list, json_schema_input_type=item | list[item])
@@ -105,4 +120,8 @@ Moment = Annotated[
 CallableName = Annotated[
     str, BeforeValidator(callable_name), WithJsonSchema({"type": "string", "pattern": _whole(_CALLABLE)})
 ]
+HandlerName = Annotated[
+    str, BeforeValidator(handler_name), WithJsonSchema({"type": "string", "pattern": _whole(_HANDLER)})
+]
+HandlerNames = Annotated[list[HandlerName], one_or_many(HandlerName), Field(min_length=1)]
 CallableNames = Annotated[list[CallableName], one_or_many(CallableName), Field(min_length=1)]

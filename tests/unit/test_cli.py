@@ -447,7 +447,7 @@ class TestMigrate:
         assert "hub migrate" in said.err
         assert not (tmp_path / "hub.db").exists()
         assert run(["migrate"]) == 0
-        assert capsys.readouterr().out == "notes 0001\n"
+        assert capsys.readouterr().out == "hub 0001\nnotes 0001\n"
         assert run(["migrate"]) == 0
         assert capsys.readouterr().out == ""
         assert run(["migrate", "--check"]) == 0
@@ -455,7 +455,10 @@ class TestMigrate:
     @pytest.mark.usefixtures("notes")
     def test_json_is_for_machines(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["migrate", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == [{"owner": "notes", "revision": "0001"}]
+        assert json.loads(capsys.readouterr().out) == [
+            {"owner": "hub", "revision": "0001"},
+            {"owner": "notes", "revision": "0001"},
+        ]
         assert run(["migrate", "--check", "--json"]) == 0
         assert {"owner": "notes", "current": "0001", "head": "0001", "ok": True} in json.loads(
             capsys.readouterr().out

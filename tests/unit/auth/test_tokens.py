@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.auth import tokens
+from hub.auth.revocations import Mark
 from hub.auth.tokens import EXAMPLE_SECRET, SubscriptionGrant, TokenVerifier, sign, weak_secret
 from hub.errors import ExpiredToken, HubError, InvalidToken, UnusableKey
 from hub.model import Identity
@@ -488,7 +489,7 @@ def subscribe(verifier: TokenVerifier, user: str = "ann", **more: Any) -> Subscr
 
 def test_a_subscription_token_grants_its_topic_to_its_user(verifier: TokenVerifier) -> None:
     grant = subscribe(verifier, sub="ann", client="c1", info={"n": 1})
-    assert grant == SubscriptionGrant(b'{"n":1}', None, float(EXP))
+    assert grant == SubscriptionGrant(b'{"n":1}', None, float(EXP), Mark("", "ann", 0.0))
 
 
 @pytest.mark.parametrize(
