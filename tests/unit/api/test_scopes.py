@@ -24,12 +24,16 @@ ON_A_TOPIC: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "presence_stats": (CHAT, NEWS),
     "history": (CHAT, NEWS),
     "history_remove": (CHAT, NEWS),
+    "revoke": ({**CHAT, "user": "eve"}, {**NEWS, "user": "eve"}),
+    "unrevoke": ({**CHAT, "user": "eve"}, {**NEWS, "user": "eve"}),
 }
 """Requests of the methods that have a topic, on one within the patterns of keys and on one outside."""
 ON_NONE: Final[dict[str, dict[str, Any]]] = {
     "disconnect": {"user": "ann"},
     "refresh": {"user": "ann"},
     "channels": {},
+    "explain": {"action": "subscribe", "topic": "chat:a", "user": "ann"},
+    "revocations": {},
     "info": {},
 }
 ALSO: Final = {"broadcast": {"publish"}}
