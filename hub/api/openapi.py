@@ -150,7 +150,9 @@ def _plain(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str,
 
 def _structs() -> Json:
     types = [kind for name in METHODS for kind in (METHODS[name].request, _result(name)) if _is_struct(kind)]
-    _, found = msgspec.json.schema_components([*types, Published, Kept, TicketRequest, Ticket], ref_template=_REF)
+    _, found = msgspec.json.schema_components(
+        [*types, Published, Kept, TicketRequest, Ticket], ref_template=_REF
+    )
     return found
 
 

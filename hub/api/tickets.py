@@ -91,10 +91,8 @@ class TicketDesk:
             response = _refuse(refusal(error))
         except ClientDisconnect:
             return
-        response.headers.update(cors(origin))
-        if origin is not None and by_name(scope, self._origins):
-            # Only there a cookie says anything, so only there a page may send it along.
-            response.headers["Access-Control-Allow-Credentials"] = "true"
+        # Only where a cookie says anything a page may send it along.
+        response.headers.update(cors(origin, cookies=by_name(scope, self._origins)))
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers) -> Response:

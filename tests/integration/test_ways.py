@@ -253,3 +253,22 @@ async def test_a_ticket_for_a_cookie_opens_what_no_cookie_reaches(site: LiveHub,
     assert answer.status_code == 200, answer.text
     page = {"Origin": APP}
     assert await outcome(site, path, query={"ticket": answer.json()["ticket"]}, headers=page) == (True, None)
+
+
+async def test_a_stream_may_be_asked_for_with_cookies_by_origins_listed_by_name_where_they_say_anything(
+    hub: LiveHub, site: LiveHub
+) -> None:
+    async def allowed(to: LiveHub, origin: str) -> str | None:
+        headers = {"Origin": origin, "Authorization": f"Bearer {to.token('ann')}"}
+        async with (
+            httpx2.AsyncClient(trust_env=False) as client,
+            client.stream("GET", f"{to.url}/sse/own:ann", headers=headers) as answer,
+        ):
+            assert answer.headers["access-control-allow-origin"] == origin
+            found: str | None = answer.headers.get("access-control-allow-credentials")
+            return found
+
+    assert await allowed(site, APP) == "true"
+    assert await allowed(hub, APP) is None, "no handler looks at a cookie"
+    with LiveHub({**SITE, "server": {"allowed_origins": ["*"]}}) as anybody:
+        assert await allowed(anybody, APP) is None, "only by a star"
