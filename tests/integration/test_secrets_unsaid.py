@@ -71,7 +71,12 @@ class Visitor:
         self.told: list[str] = []
 
     async def knock(
-        self, path: str, *, offered: tuple[str, ...] = (), first: Any = None, **headers: str
+        self,
+        path: str,
+        *,
+        offered: tuple[str, ...] = (),
+        first: Any = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         """Opens a WebSocket and says something."""
         subprotocols = [Subprotocol(name) for name in offered] or None
@@ -134,17 +139,17 @@ async def visit(url: str) -> tuple[list[str], list[str]]:
                 await asyncio.gather(
                     visitor.knock(f"{path}?token={token}", first={"id": 1, "connect": {}}),
                     visitor.knock(f"{path}?ticket={ticket}", first={"id": 1, "connect": {}}),
-                    visitor.knock(f"{path}?since=0&ticket={ticket}", first='"fall"', **{"X-Fall": "1"}),
+                    visitor.knock(f"{path}?since=0&ticket={ticket}", first='"fall"', headers={"X-Fall": "1"}),
                     visitor.knock(path, first={"id": 1, "connect": {"token": token}}),
                     visitor.knock(path, first={"token": token}),
                     visitor.knock(path, first=f'{{"token": "{token}" '),
                     visitor.knock(path, offered=("bearer", token), first='"fall"'),
-                    visitor.knock(path, **bearer),
-                    visitor.knock(path, Origin=f"https://{token[:20]}", **bearer),
+                    visitor.knock(path, headers=bearer),
+                    visitor.knock(path, headers={"Origin": f"https://{token[:20]}", **bearer}),
                 )
             cookie = {"Cookie": f"session={signed(user='ann', fails=True, pin=PASSING)}", "X-Fall": "1"}
             shown.append(cookie["Cookie"].partition("=")[2])
-            await visitor.knock("/ws/own:ann", **cookie)
+            await visitor.knock("/ws/own:ann", headers=cookie)
             await visitor.ask(client, "POST", "/api/ticket", **cookie)
             for path in (
                 "/sse/own:ann",
