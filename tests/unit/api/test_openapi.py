@@ -69,6 +69,19 @@ def test_errors_and_ways_to_say_who_asks_are_told(told: Any) -> None:
     assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
 
 
+def test_tickets_are_told_with_all_that_may_ask_for_one(told: Any) -> None:
+    ticket = told["paths"]["/api/ticket"]["post"]
+    assert {name for way in ticket["security"] for name in way} == {
+        "ApiKey",
+        "ApiKeyInQuery",
+        "Token",
+        "TokenInQuery",
+    }
+    schemas = told["components"]["schemas"]
+    assert set(schemas["TicketRequest"]["properties"]) == {"user", "claims", "origin"}
+    assert set(schemas["Ticket"]["properties"]) == {"ticket", "expires_in"}
+
+
 async def test_what_is_off_is_not_told() -> None:
     async with InProcessHub({}) as hub:
         paths = (await hub.http.get("/openapi.json")).json()["paths"]
