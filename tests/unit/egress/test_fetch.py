@@ -6,11 +6,14 @@ import asyncio
 import datetime as dt
 import gzip
 import ipaddress
+import itertools
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -113,7 +116,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else() -> None:
         return answers[asked - 1]
 
     async with WebServer(says({}, connection="close")) as server:
-        inside = WebServer(says({}), host="127.0.0.2")
+        inside = WebServer(says({}), "127.0.0.2", server.port)
         async with inside:
             out = egress(LOCAL, lookup=rebinding)
             url = f"http://{NAME}:{server.port}/"
@@ -121,6 +124,33 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else() -> None:
             assert asked == 1, "what was judged is what was connected to"
             assert await fails(out, url) == "refused"
     assert (asked, len(server.asked), inside.connections) == (2, 1, 0)
+
+
+async def test_a_resolver_that_changes_its_mind_between_two_questions_leads_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below everything of ours: what the system's resolver says, and what sockets are connected to."""
+    answers = {NAME: itertools.cycle(["127.0.0.1", "127.0.0.2"])}
+    resolved: list[object] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: object, *arguments: Any, **options: Any) -> Any:
+        resolved.append(host)
+        return real(next(answers[host]) if host in answers else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    async with WebServer(says({}, connection="close")) as server:
+        async with WebServer(says({}), "127.0.0.2", server.port) as inside:
+            resolved.clear()
+            out, url = egress(LOCAL), f"http://{NAME}:{server.port}/"
+            for _ in range(3):
+                fetched = await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+                assert fetched.status == 200
+                with pytest.raises(FetchError, match="none of its addresses"):
+                    await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+            await out.close()
+    assert resolved == [NAME] * 6, "each connection asks once, and connects to what it was told then"
+    assert (len(server.asked), inside.connections) == (3, 0)
 
 
 async def test_plain_http_is_refused_unless_it_is_allowed() -> None:
