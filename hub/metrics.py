@@ -75,11 +75,23 @@ DISCONNECTS = Counter("hub_disconnects", "Sessions ended by the hub, by code.", 
 UNSUBSCRIBES = Counter(
     "hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY
 )
+REFUSED_CONNECTIONS = Counter(
+    "hub_refused_connections",
+    "Connections refused because a limit was reached: the process's, the address's, the user's, or of handshakes.",
+    ["reason"],
+    registry=REGISTRY,
+)
 COMMANDS = HotCounter("hub_commands", "Client commands handled, by method.", ["method"], registry=REGISTRY)
 REPLY_ERRORS = Counter(
     "hub_reply_errors",
     "Commands answered with an error, by method and code.",
     ["method", "code"],
+    registry=REGISTRY,
+)
+LIMITED = Counter(
+    "hub_limited",
+    "What was refused because it went over a limit, by the limit's name.",
+    ["limit"],
     registry=REGISTRY,
 )
 PUBLICATIONS = HotCounter("hub_publications", "Publications accepted on this node.", registry=REGISTRY)

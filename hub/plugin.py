@@ -69,6 +69,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from hub.credentials import WHO, ClientRequest
+from hub.documented import documented
 from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
@@ -123,6 +124,7 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "documented",
     "query",
     "validated",
 ]
@@ -219,6 +221,21 @@ class Services(Protocol):
 
     async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
         """See Context.disconnect."""
+
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """See Context.revoke."""
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """See Context.unrevoke."""
 
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """See Context.allowed."""
@@ -337,6 +354,39 @@ class Context(Generic[SettingsT]):
     ) -> None:
         """Ends all sessions of a user (or the one named) on every node."""
         await self.services.disconnect(user, client, code, reason)
+
+    async def revoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: float | None = None,
+        topic: str | None = None,
+        until: float | None = None,
+    ) -> None:
+        """Has tokens refused on every node from now on, and ends at once what they opened.
+
+        Name one of: `token_id`, a token's `jti`; `user`, all tokens of a user, also later ones; `issued_before`
+        (seconds since 1970), older tokens of the user, or of everybody without one; `user` and `topic`, which bars the
+        user from that topic alone and leaves the session open. It holds until it is lifted, or `until` (seconds since
+        1970); a token's id is remembered for `limits.token_life` unless that is given.
+
+        Raises ReplyError 107 for what makes no sense, 106 where as many are in force as may be, 100 (temporary) when
+        the database is away and nothing was revoked, and 300 (temporary) when it is stored and holds here, and the
+        other nodes hear of it later. To revoke again what is revoked does no harm; of two ends the later one holds.
+        """
+        await self.services.revoke(user, token_id, issued_before, topic, until)
+
+    async def unrevoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: bool = False,
+        topic: str | None = None,
+    ) -> bool:
+        """Lifts what was revoked, named in the same way; false where nothing was. Raises as `revoke` does."""
+        return await self.services.unrevoke(user, token_id, issued_before, topic)
 
     async def allowed(self, action: str, topic: str) -> bool:
         """Whether the acting identity may `subscribe`, `publish`, or read `presence` or `history` of a topic."""

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Final
 
 from hub import metrics
+from hub.auth.revocable import key_of, revocable
 from hub.egress.client import Egress
 from hub.egress.fetched import Fetched
 from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
@@ -61,6 +62,7 @@ class NodeServices:
     ) -> Publication:
         """Publishes as an identity."""
         self._node.demand(identity, "publish", topic)
+        self._node.meters.publication(identity.user, topic)
         with _broker_told():
             result = await self._node.router.publish(
                 topic,
@@ -109,16 +111,40 @@ class NodeServices:
         """Ends sessions on every node."""
         await self._order(Order("disconnect", user, client, "", code, reason))
 
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """Revokes on every node."""
+        entry = revocable(
+            self._node.clock(),
+            user=user,
+            token_id=token_id,
+            issued_before=issued_before,
+            topic=topic,
+            until=until,
+        )
+        await self._node.revoking.revoke(entry)
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """Lifts on every node."""
+        return await self._node.revoking.lift(
+            key_of(user=user, token_id=token_id, dated=issued_before, topic=topic)
+        )
+
     async def _order(self, order: Order) -> None:
         with _broker_told():
             await self._node.order(order)
 
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """Asks the rules; a topic that nothing declares allows nothing."""
-        try:
-            return self._node.may(identity, action, topic)
-        except ReplyError:
-            return False
+        return self._node.may(identity, action, topic)
 
     def subscribers(self, topic: str) -> int:
         """Subscriptions on this node."""

@@ -114,7 +114,7 @@ class TicketDesk:
         """Who asks, by token, or by what a connect handler makes of the request."""
         identity = ANONYMOUS
         if token:
-            identity = identify(self._node, token)
+            identity = await identify(self._node, token)
         elif self._node.table.connect:
             request = client_request(scope, self._origins)
             identity = (await introduce(self._node, ANONYMOUS, "", request)).identity
@@ -142,7 +142,7 @@ def _vouched(wanted: Wanted, now: float) -> Identity:
     claims = {"iat": int(now), "exp": int(now) + SESSION_SECONDS, **wanted.claims, "sub": wanted.user}
     try:
         ends = read.seconds(claims, "exp")
-        identity = read.bearer(claims, ends)
+        identity = read.bearer(claims, read.string(claims, "sub"), ends, read.ClaimNames())
     except InvalidToken as error:
         raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
     if identity.anonymous or "channel" in claims or wanted.claims.get("sub", wanted.user) != wanted.user:

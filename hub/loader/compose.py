@@ -16,10 +16,11 @@ from hub.loader.parts import plugin_folder, plugin_models, plugin_routes, plugin
 from hub.loader.sockets import socket_topics
 from hub.loader.table import handler_table
 from hub.loader.webhooks import make_egress, make_webhooks
+from hub.settings.case import Mode
 from hub.settings.load import Loaded
 from hub.settings.problem import ConfigError
 from hub.settings.report import Report
-from hub.settings.rules import Mode, check_rules
+from hub.settings.rules import check_rules
 from hub.settings.verdict import Verdict
 from hub.webhooks.hooks import Webhooks
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
+from hub import payloads
 from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
@@ -36,15 +36,16 @@ from hub.session.held import Established, Wanted
 from hub.session.subscribing import form_of, result_of, since_of
 
 
-def identify(session: ClientSession, token: str) -> Identity:
+async def identify(session: ClientSession, token: str) -> Identity:
     """The identity behind a token, or the anonymous one where that is allowed.
 
-    Raises ReplyError 109 for an expired token, Disconnect 3500 for a bad one and 3501 for none.
+    Raises ReplyError 109 for an expired token and 100 while its key cannot be had, Disconnect 3500 for a bad one and
+    3501 for none.
     """
     if not token and not session.node.anonymous:
         raise session.nobody()
     try:
-        return session.node.identify(token)
+        return await session.node.identified(token)
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
@@ -68,7 +69,7 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
     if not token and brought.ticket:
         identity = await redeem(session, brought)
     else:
-        identity = ANONYMOUS if nameless and asked else identify(session, token)
+        identity = ANONYMOUS if nameless and asked else await identify(session, token)
     if asked or request.subs or identity.subs:
         await session.node.tasks.handover()
     answers = await session.admit(identity, brought.request, nameless=nameless)
@@ -114,6 +115,9 @@ async def _server_side(
     forced = [*identity.subs, *(topic for answer in answers for topic in answer.topics)]
     made: dict[str, tuple[Established, SubscribeResult]] = {}
     for topic in dict.fromkeys((*forced, *asked)):
+        if session.node.revocations.bar(identity.user, topic):
+            # Whoever is barred from one topic is to have the others all the same.
+            continue
         request = asked.get(topic, SubscribeRequest())
         options = identity.subs.get(topic, {})
         try:
@@ -142,15 +146,16 @@ async def refresh(session: ClientSession, request: RefreshRequest, reply: Reply)
     """Moves the session's expiry to a fresh token's; raises Disconnect 3500 when it is bad or another user's."""
     if not request.token:
         raise Disconnect(BAD_FRAME)
-    identity = identify(session, request.token)
+    identity = await identify(session, request.token)
     if identity.user != session.identity.user:
         raise Disconnect(INVALID_TOKEN)
     if identity.expires_at is not None and identity.expires_at <= session.node.clock():
         raise Disconnect(CONNECTION_EXPIRED)
-    session.identity = identity
+    before, session.identity = session.identity, identity
     session.renew(identity.expires_at)
     ttl = session.ttl(identity.expires_at)
     reply(RefreshResult(expires=ttl > 0, ttl=ttl, client=session.client, version=session.node.version))
+    session.relinquish(before, identity)
 
 
 async def send(session: ClientSession, request: SendRequest, reply: Reply) -> None:
@@ -168,6 +173,6 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
 
 def _decoded(raw: bytes) -> object:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return payloads.decode(raw)
+    except ReplyError as error:
         raise Disconnect(BAD_FRAME) from error

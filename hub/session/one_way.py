@@ -62,9 +62,11 @@ class OneWaySession(ClientSession):
 
     def _put_behind(self, frame: bytes) -> None:
         """What comes while the client is being admitted is passed over as well."""
+        self.control()
 
     def _begin(self, frame: bytes) -> Rest | None:
         if self.state != "new":
+            self.control()
             return None
         return self.node.tasks.started(self._connect(decode_connect(frame)))
 

@@ -6,13 +6,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
+    CONNECTION_LIMIT,
     EXPIRED,
     INSUFFICIENT_STATE,
     INTERNAL,
@@ -20,17 +21,19 @@ from hub.errors import (
     PERMISSION_DENIED,
     SERVER_ERROR,
     SOCKET_BAD_TOKEN,
+    SOCKET_BAD_TOPIC,
     SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
     SOCKET_TOO_SLOW,
-    SOCKET_UNKNOWN_TOPIC,
-    UNKNOWN_TOPIC,
     BrokerError,
+    Code,
     Disconnect,
     ExpiredToken,
     HubError,
     InvalidToken,
+    KeysUnavailable,
     ReplyError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
@@ -47,12 +50,17 @@ MAX_RETRY_SECONDS: Final = 2.0
 """How long a socket that waits for the broker waits between two attempts, more or less."""
 
 
-def identify(node: Node, token: str) -> Identity:
-    """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
+async def identify(node: Node, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one.
+
+    Raises Disconnect 4001 when that is not admitted, 3004 while its key cannot be had.
+    """
     if not token and not node.anonymous:
         raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
     try:
-        return node.identify(token)
+        return await node.identified(token)
+    except KeysUnavailable as error:
+        raise Disconnect(SERVER_ERROR, error.message) from error
     except ExpiredToken as error:
         raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
     except InvalidToken as error:
@@ -81,6 +89,9 @@ class PlainSession(Session):
     """One plain socket or event stream on one topic."""
 
     __slots__ = ("_ping_at", "topic")
+
+    too_many: ClassVar[Code] = SOCKET_LIMIT
+    revoked_code: ClassVar[Code] = SOCKET_BAD_TOKEN
 
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)
@@ -120,7 +131,7 @@ class PlainSession(Session):
 
     async def _identify(self, brought: Credentials) -> Identity:
         if brought.token or not (brought.ticket or self.node.table.connect):
-            return identify(self.node, brought.token)
+            return await identify(self.node, brought.token)
         if not brought.ticket:
             return ANONYMOUS
         try:
@@ -174,6 +185,10 @@ class PlainSession(Session):
         self.announce_join(established.held)
 
     def _begin(self, frame: bytes) -> Rest | None:
+        if self._rate is not None and not self._rate.take(self.node.meters.clock()):
+            self._over()
+            self._refuse(TooManyRequests(self._rate.wait(self.node.meters.clock())))
+            return None
         try:
             raw = payload_of(frame)
             return None if self.publish_now(self.topic, raw) else self._publish(raw)
@@ -251,9 +266,9 @@ def _refusal(error: HubError) -> ReplyError:
 
 def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, Disconnect):
-        return error
+        return Disconnect(SOCKET_LIMIT, error.reason) if error.code == CONNECTION_LIMIT.number else error
     if isinstance(error, TopicError):
-        return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
+        return Disconnect(SOCKET_BAD_TOPIC, str(error))
     if isinstance(error, ReplyError):
         return _of_reply(error, identity)
     if isinstance(error, BrokerError):
@@ -262,8 +277,6 @@ def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
 
 
 def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
-    if error.code == UNKNOWN_TOPIC.number:
-        return Disconnect(SOCKET_UNKNOWN_TOPIC)
     if error.code == PERMISSION_DENIED.number:
         # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
         if identity.anonymous:

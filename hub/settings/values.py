@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -22,6 +23,9 @@ _SIZE_UNITS = {
     "MB": 10**6,
     "GB": 10**9,
 }
+_MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _HANDLER = re.compile(rf"{_CALLABLE.pattern}|https?://[!-~]+")
 
@@ -49,6 +53,15 @@ def size(value: Any) -> int:
         return int(found.group(1)) * _SIZE_UNITS[found.group(2)]
     raise ValueError(
         "a size is a number of bytes, or a whole number with KiB, MiB, GiB, kB, MB or GB, such as 64KiB"
+    )
+
+
+def moment(value: Any) -> float:
+    """Seconds since 1970 from `"2026-12-01T00:00:00Z"` or another offset; raises ValueError for anything else."""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return datetime.fromisoformat(value.upper()).timestamp()
+    raise ValueError(
+        'a time is written with its zone, such as "2026-12-01T00:00:00Z" or "2026-12-01T09:30:00+02:00"'
     )
 
 
@@ -98,6 +111,11 @@ Size = Annotated[
     WithJsonSchema(
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _whole(_SIZE)}]}
     ),
+]
+Moment = Annotated[
+    float,
+    BeforeValidator(moment),
+    WithJsonSchema({"type": "string", "pattern": _whole(_MOMENT)}),
 ]
 CallableName = Annotated[
     str, BeforeValidator(callable_name), WithJsonSchema({"type": "string", "pattern": _whole(_CALLABLE)})
