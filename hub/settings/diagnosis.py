@@ -214,7 +214,8 @@ class Diagnosis:
         return message
 
     def _is_secret(self, loc: Path, node: ScalarNode) -> bool:
-        credentials = "://" in node.text and "@" in node.text
+        # In front of a URL's host, and behind its path, secrets may stand.
+        credentials = "://" in node.text and not {"@", "?"}.isdisjoint(node.text)
         return credentials or shape.secret(self.model, self._relative(loc))
 
     def _is_plugin(self, loc: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Final
 from hub.auth.requests import HIDDEN
 from hub.auth.tokens import weak_secret
 from hub.egress.addresses import METADATA
-from hub.settings.rules import Case
+from hub.settings.case import Case
 from hub.settings.problem import ConfigCode
 from hub.webhooks.signing import PREFIX
 
