@@ -52,7 +52,7 @@ class Pool:
             raise FetchError("timeout", "it could not be connected to in time") from None
         except httpcore2.NetworkError as error:
             raise FetchError(
-                "unreachable", f"the connection failed: {error or type(error).__name__}"
+                "unreachable", f"the connection failed: {str(error) or 'it was closed at once'}"
             ) from None
         except httpcore2.ProtocolError as error:
             raise FetchError("broken", f"the exchange broke the rules of HTTP: {error}") from None

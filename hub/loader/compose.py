@@ -69,7 +69,9 @@ def _all_declared(candidates: Sequence[Candidate], loaded: Loaded) -> bool:
 class _Assembly:
     """One plugin while it is put together."""
 
-    def __init__(self, candidate: Candidate, loaded: Loaded, webhooks: Webhooks | None, report: Report) -> None:
+    def __init__(
+        self, candidate: Candidate, loaded: Loaded, webhooks: Webhooks | None, report: Report
+    ) -> None:
         self._candidate = candidate
         source, manifest = candidate.source, candidate.manifest
         self._package = source.package or package_for(source.name, source.folder)

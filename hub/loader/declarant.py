@@ -23,8 +23,8 @@ class Declarant:
     """One of those whose declarations make the handler table.
 
     `owner` is the plugin's name, "" for the operator. Relative paths that it names start at `folder`. `settings` are
-    what its handlers find in their context. `webhooks` make handlers of URLs; None where their settings are wrong, which
-    is told already.
+    what its handlers find in their context. `webhooks` make handlers of URLs; None where their settings are
+    wrong, which is told already.
     """
 
     owner: str

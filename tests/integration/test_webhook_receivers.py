@@ -85,7 +85,7 @@ async def refused(client: HubClient, data: object = 1) -> float:
 
 
 def counted(outcome: str) -> float:
-    return metrics.WEBHOOKS.labels("publish", outcome)._value.get()
+    return float(metrics.WEBHOOKS.labels("publish", outcome)._value.get())
 
 
 async def test_one_that_is_killed_while_it_is_asked_is_known_at_once_and_found_again(

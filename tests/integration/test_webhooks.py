@@ -23,7 +23,7 @@ from hub.webhooks import endpoint as endpoints
 from hub.webhooks.breaker import FAILURES
 from tests.services.web import Answer, Asked, WebServer, hangs, says
 
-OLD, NEW = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk", "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3"
+OLD, NEW = "whsec_dGhlIG9sZCBvbmUgb2YgdHdvLCAwMTIzNA==", "whsec_dGhlIG5ldyBvbmUgb2YgdHdvLCA1Njc4OQ=="
 BOMB = gzip.compress(b" " * 50_000_000)
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 
@@ -97,7 +97,7 @@ async def hub(receiver: Receiver) -> AsyncIterator[InProcessHub]:
 
 
 def counted(event: str, outcome: str) -> float:
-    return metrics.WEBHOOKS.labels(event, outcome)._value.get()
+    return float(metrics.WEBHOOKS.labels(event, outcome)._value.get())
 
 
 async def test_each_event_is_asked_with_all_that_is_known_of_it(
@@ -189,7 +189,7 @@ async def test_a_connect_webhook_that_sees_cookies_says_who_it_is(receiver: Rece
         receiver.answers["/connect"] = says({})
         async with websocket(url) as socket:
             await socket.send('{"id":1,"connect":{}}')
-            with pytest.raises(Exception, match="3501|350"):
+            with pytest.raises(Exception, match=r"\b35\d\d\b"):
                 await socket.recv()
     by_id = {reply["id"]: reply for reply in told}
     assert by_id[1]["connect"]["data"] == {"welcome": True}
@@ -210,7 +210,7 @@ async def test_a_connect_webhook_that_sees_cookies_says_who_it_is(receiver: Rece
 
 async def drips(asked: Asked, writer: asyncio.StreamWriter) -> None:
     """A whole answer, one byte at a time, slower than anybody waits."""
-    for byte in b'HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}':
+    for byte in b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}":
         writer.write(bytes([byte]))
         await writer.drain()
         await asyncio.sleep(0.05)
@@ -402,7 +402,7 @@ async def test_goodbyes_wait_for_nobody_and_no_more_of_them_wait_than_may(
 NOTED: list[Any] = []
 
 
-async def fetching(ctx: Context, data: Any) -> Any:
+async def fetching(ctx: Context[Any], data: Any) -> Any:
     try:
         fetched = await ctx.fetch(data["url"], headers={"x-from": "plugin"}, max_bytes=100)
     except FetchError as error:
@@ -410,7 +410,7 @@ async def fetching(ctx: Context, data: Any) -> Any:
     return {"status": fetched.status, "data": fetched.data}
 
 
-async def note(ctx: Context, pub: Publication) -> None:
+async def note(ctx: Context[Any], pub: Publication) -> None:
     NOTED.append(pub.data)
 
 

@@ -51,7 +51,7 @@ async def hangs(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 @dataclass
 class WebServer:
-    """Runs for the length of an `async with`, on a free port unless one is wanted; `answer` may be changed while it runs."""
+    """Runs for the length of an `async with`, on a free port unless one is wanted; `answer` may be changed."""
 
     answer: Answer
     host: str = "127.0.0.1"

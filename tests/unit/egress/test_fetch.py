@@ -134,21 +134,23 @@ async def test_a_resolver_that_changes_its_mind_between_two_questions_leads_nowh
     resolved: list[object] = []
     real = socket.getaddrinfo
 
-    def rebinding(host: object, *arguments: Any, **options: Any) -> Any:
+    def rebinding(host: Any, *arguments: Any, **options: Any) -> Any:
         resolved.append(host)
         return real(next(answers[host]) if host in answers else host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    async with WebServer(says({}, connection="close")) as server:
-        async with WebServer(says({}), "127.0.0.2", server.port) as inside:
-            resolved.clear()
-            out, url = egress(LOCAL), f"http://{NAME}:{server.port}/"
-            for _ in range(3):
-                fetched = await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
-                assert fetched.status == 200
-                with pytest.raises(FetchError, match="none of its addresses"):
-                    await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
-            await out.close()
+    async with (
+        WebServer(says({}, connection="close")) as server,
+        WebServer(says({}), "127.0.0.2", server.port) as inside,
+    ):
+        resolved.clear()
+        out, url = egress(LOCAL), f"http://{NAME}:{server.port}/"
+        for _ in range(3):
+            fetched = await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+            assert fetched.status == 200
+            with pytest.raises(FetchError, match="none of its addresses"):
+                await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+        await out.close()
     assert resolved == [NAME] * 6, "each connection asks once, and connects to what it was told then"
     assert (len(server.asked), inside.connections) == (3, 0)
 
@@ -258,9 +260,10 @@ async def test_an_answer_beyond_its_bounds_is_given_up(
 
 
 async def test_an_answer_of_just_the_allowed_size_is_taken_also_compressed() -> None:
-    for body, headers in ((b"x" * 1_000, {}), (gzip.compress(b"x" * 1_000), {"content_encoding": "gzip"})):
-        async with WebServer(says(body, **headers)) as server:
-            assert (await get(egress(LOCAL), server.url)).body == b"x" * 1_000
+    body = b"x" * 1_000
+    for answer in (says(body), says(gzip.compress(body), content_encoding="gzip")):
+        async with WebServer(answer) as server:
+            assert (await get(egress(LOCAL), server.url)).body == body
 
 
 async def talks_nonsense(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -285,6 +288,8 @@ async def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     async with WebServer(says({})) as server:
         url = server.url
     assert await fails(egress(LOCAL), url) == "unreachable"
+    with pytest.raises(FetchError, match=r"the connection failed: \S"):
+        await get(egress(LOCAL), url)
     assert await fails(egress(lookup=unknown), f"http://{NAME}/") == "unreachable"
     assert await fails(egress(lookup=leads_to()), f"http://{NAME}/") == "unreachable"
 
