@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from hub.testing import InProcessHub, LiveHub
 from hub.webhooks import breaker, notices
 from hub.webhooks import endpoint as endpoints
 from hub.webhooks.breaker import FAILURES
+from tests.services.hub import HubProcess
 from tests.services.web import Answer, Asked, WebServer, hangs, says
 
 OLD, NEW = "whsec_dGhlIG9sZCBvbmUgb2YgdHdvLCAwMTIzNA==", "whsec_dGhlIG5ldyBvbmUgb2YgdHdvLCA1Njc4OQ=="
@@ -427,6 +429,37 @@ async def test_a_plugin_fetches_under_the_same_rules(receiver: Receiver) -> None
         assert await client.rpc("fetch", {"url": f"{receiver.url}/x"}) == {"kind": "refused"}
         assert await client.rpc("fetch", {"url": "https://localhost:1/"}) == {"kind": "refused"}
     assert [asked.headers["x-from"] for asked in receiver.asked] == ["plugin"]
+
+
+async def test_a_hub_that_logs_all_it_can_logs_no_secret(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.answers["/publish"] = says({}, 500)
+    settings = config(receiver.url) | {
+        "version": 1,
+        "server": {"port": 0, "internal": None},
+        "auth": {"anonymous": True},
+        "log": {"level": "debug"},
+    }
+    settings["webhooks"]["secrets"] = ["${HUB_NEW}", "${HUB_OLD}"]
+    (tmp_path / "hub.yaml").write_text(json.dumps(settings))
+    with HubProcess("serve", cwd=tmp_path, env={"HUB_NEW": NEW, "HUB_OLD": OLD}) as process:
+        url = await asyncio.to_thread(process.url)
+        address = f"{url.replace('http', 'ws', 1)}/connection/websocket?theme=th3me"
+        async with websocket(address, additional_headers={"Cookie": "session=c00kie"}) as socket:
+            await socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"room:a"}}')
+            await socket.send('{"id":3,"publish":{"channel":"room:a","data":"pr1vate"}}')
+            while '"id":3' not in str(await socket.recv()):
+                pass
+        await receiver.until("/disconnect")
+        assert await asyncio.to_thread(process.stop) == 0
+        said = process.said + process.printed
+    assert receiver.at("/connect")[0]["request"]["cookies"] == {"session": "c00kie"}
+    assert "/publish gave no answer to publish: it answered with status 500" in said
+    for secret in (*map(bare, (OLD, NEW)), "key=a", "c00kie", "th3me", "pr1vate", "webhook-signature"):
+        assert secret not in said
+
+
+def bare(secret: str) -> str:
+    return secret.removeprefix("whsec_")
 
 
 async def test_no_secret_and_no_query_is_in_what_is_logged_or_measured(

@@ -281,6 +281,20 @@ async def test_what_is_no_http_is_broken(answer: Callable[..., asyncio.Future[No
         assert await fails(egress(LOCAL), server.url) == "broken"
 
 
+async def shouts(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"A" * 50_000 + b"\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def test_what_a_server_says_in_place_of_http_does_not_fill_the_log() -> None:
+    async with WebServer(shouts) as server:
+        with pytest.raises(FetchError) as raised:
+            await get(egress(LOCAL), server.url)
+    assert raised.value.kind == "broken"
+    assert len(str(raised.value)) < 300
+
+
 async def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError("no such name")
