@@ -30,7 +30,13 @@ _NAMED = {
     id(Slow): "`disconnect`, `drop_oldest` or `conflate:<field>`",
     id(PatternText): "pattern",
 }
-_READERS = {"duration": "duration", "size": "size", "callable_name": "`module:function`", "handler_name": "handler", "_rule": "rule"}
+_READERS = {
+    "duration": "duration",
+    "size": "size",
+    "callable_name": "`module:function`",
+    "handler_name": "handler",
+    "_rule": "rule",
+}
 _PLAIN = {
     str: "text",
     int: "whole number",
