@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from hub import __version__
 from hub.api.methods import METHODS
 from hub.api.plugin_document import PluginDocument
+from hub.api.tickets import PATH as TICKET_PATH
+from hub.api.tickets import Wanted
 from hub.api.topics import Kept, Published
 from hub.protocol.http import NO_STORE
 from hub.protocol.json_codec import encode
@@ -115,6 +117,7 @@ def document(offer: Offer) -> Json:
         "servers": [{"url": "/"}],
         "paths": {
             **{f"/api/{name}": {"post": _method(name)} for name in offer.methods},
+            TICKET_PATH: _ticket(),
             **elsewhere,
             **_health(metrics=offer.metrics),
         },
@@ -147,7 +150,7 @@ def _plain(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str,
 
 def _structs() -> Json:
     types = [kind for name in METHODS for kind in (METHODS[name].request, _result(name)) if _is_struct(kind)]
-    _, found = msgspec.json.schema_components([*types, Published, Kept], ref_template=_REF)
+    _, found = msgspec.json.schema_components([*types, Published, Kept, Wanted], ref_template=_REF)
     return found
 
 
@@ -227,6 +230,21 @@ def _topics() -> Json:
             "requestBody": {"required": True, "content": payload},
             "responses": {"200": _json("Published.", _schema(Published)), **_refusals()},
         },
+    }
+
+
+def _ticket() -> Json:
+    told = _object(ticket={"type": "string"}, expires_in={"type": "integer"})
+    body = _json("For whom, when an API key asks; a user's token says it by itself.", _schema(Wanted))
+    return {
+        "post": {
+            "operationId": "ticket",
+            "summary": "Gives a ticket, with which one connection says who it is.",
+            "tags": ["tickets"],
+            "security": _BY_ANYBODY,
+            "requestBody": body,
+            "responses": {"200": _json("Given.", told), **_refusals()},
+        }
     }
 
 

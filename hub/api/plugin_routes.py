@@ -75,7 +75,7 @@ class PluginContext:
             await send(message)
 
         try:
-            scope["hub.context"] = self._context(Request(scope))
+            scope["hub.context"] = await self._context(Request(scope))
             await self._app(scope, receive, watched)
         except HTTPException as error:
             if error.status_code == 405:
@@ -94,13 +94,13 @@ class PluginContext:
         methods = {method for route in matching if isinstance(route, Route) for method in route.methods or ()}
         return ", ".join(sorted(methods))
 
-    def _context(self, request: Request) -> Context[Any]:
+    async def _context(self, request: Request) -> Context[Any]:
         plugin = self._plugin
         services = self._node.table.services
         if services is None:
             raise RuntimeError("the hub has not been built: there are no services")
         key = self._key(presented_key(request.headers, request.query_params))
-        identity = self._identify(presented_token(request.headers, request.query_params) or "")
+        identity = await self._identify(presented_token(request.headers, request.query_params) or "")
         return Context(plugin.name, services, plugin.log, plugin.settings, identity=identity, api_key=key)
 
     def _key(self, presented: str | None) -> str:
@@ -112,15 +112,16 @@ class PluginContext:
         if not key.may(self._plugin.name):
             text = f"the API key {key.name!r} has no scope {self._plugin.name!r}"
             raise ReplyError(PERMISSION_DENIED, text)
+        self._node.meters.request(key.name)
         return key.name
 
-    def _identify(self, token: str) -> Identity:
+    async def _identify(self, token: str) -> Identity:
         if not token:
             return ANONYMOUS
         if self._node.verifier is None:
             raise ReplyError(UNAUTHORIZED, "the token cannot be verified: no key is configured")
         try:
-            return self._node.verifier.verify_connection(token)
+            return await self._node.identified(token)
         except ExpiredToken as error:
             raise ReplyError(TOKEN_EXPIRED) from error
         except InvalidToken as error:

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from hub.errors import TopicError
-from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
+from hub.settings.values import (
+    CallableName,
+    CallableNames,
+    Duration,
+    HandlerName,
+    HandlerNames,
+    Size,
+    one_or_many,
+)
 from hub.topics import Pattern
 
 _RULE_WORDS = ("anyone", "authenticated", "nobody", "token", "handler")
@@ -91,11 +99,11 @@ class HistorySettings(Strict):
 
 
 class TopicHandlers(Strict):
-    """Functions run on events of the topic, in order; `module:function`."""
+    """What is run on events of the topic, in order: `module:function`, or the https:// URL of a webhook."""
 
-    subscribe: CallableNames | None = Field(None, description="Before a subscription is made; may refuse it.")
-    unsubscribe: CallableNames | None = Field(None, description="After a subscription ended.")
-    publish: CallableNames | None = Field(
+    subscribe: HandlerNames | None = Field(None, description="Before a subscription is made; may refuse it.")
+    unsubscribe: HandlerNames | None = Field(None, description="After a subscription ended.")
+    publish: HandlerNames | None = Field(
         None, description="Before a publication is sent; may change or refuse it."
     )
 
@@ -141,10 +149,10 @@ class TopicSettings(Strict):
 
 
 class GlobalHandlers(Strict):
-    """Functions run on events of sessions and of the hub."""
+    """What is run on events of sessions and of the hub; connect and disconnect take URLs of webhooks too."""
 
-    connect: CallableNames | None = Field(None, description="Before a session is admitted; may refuse it.")
-    disconnect: CallableNames | None = Field(None, description="After a session ended.")
+    connect: HandlerNames | None = Field(None, description="Before a session is admitted; may refuse it.")
+    disconnect: HandlerNames | None = Field(None, description="After a session ended.")
     message: CallableNames | None = Field(None, description="A message that a client sent outside any topic.")
     start: CallableNames | None = Field(None, description="When the hub starts.")
     stop: CallableNames | None = Field(None, description="When the hub stops.")
@@ -180,7 +188,7 @@ class Declarations(Strict):
     handlers: GlobalHandlers = Field(
         default_factory=GlobalHandlers, description="Functions run on events of sessions and of the hub."
     )
-    rpc: dict[str, CallableName] = Field(
+    rpc: dict[str, HandlerName] = Field(
         default_factory=dict, description="Functions that clients call by name."
     )
     schedule: dict[str, ScheduleSettings] = Field(

@@ -7,7 +7,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hub.plugin import context, documented, query, validated
-from hub_chat import messages, rooms
+from hub_chat import kicks, messages, rooms
+from hub_chat.kicks import Kick
 from hub_chat.messages import Draft, MessagePage
 from hub_chat.rooms import NewRoom, RoomPage
 
@@ -51,10 +52,27 @@ async def send_message(request: Request) -> Response:
     return JSONResponse(message, 201)
 
 
+@documented(body=Kick)
+async def kick_user(request: Request) -> Response:
+    """Takes a user out of a room."""
+    given = validated(Kick, await request.body())
+    await kicks.kick(context(request), request.path_params["room"], given)
+    return Response(status_code=204)
+
+
+async def pardon_user(request: Request) -> Response:
+    """Lets a user back in."""
+    path = request.path_params
+    pardoned = await kicks.pardon(context(request), path["room"], path["user"])
+    return JSONResponse({"pardoned": pardoned})
+
+
 routes = [
     Route("/rooms", list_rooms, methods=["GET"]),
     Route("/rooms", create_room, methods=["POST"]),
     Route("/rooms/{room}", show_room, methods=["GET"]),
     Route("/rooms/{room}/messages", list_messages, methods=["GET"]),
     Route("/rooms/{room}/messages", send_message, methods=["POST"]),
+    Route("/rooms/{room}/kicks", kick_user, methods=["POST"]),
+    Route("/rooms/{room}/kicks/{user}", pardon_user, methods=["DELETE"]),
 ]
