@@ -56,10 +56,16 @@ UNAUTHORIZED = Code(
     101, "unauthorized", "unauthorized", "The command needs a token or an API key that was not given."
 )
 UNKNOWN_TOPIC = Code(
-    102, "unknown_topic", "unknown channel", "No pattern in the configuration matches the topic's name."
+    102,
+    "unknown_topic",
+    "unknown channel",
+    "No pattern in the configuration matches the topic's name. Backends and plugins are told so, clients get 103.",
 )
 PERMISSION_DENIED = Code(
-    103, "permission_denied", "permission denied", "The topic's `allow` rules do not admit this identity."
+    103,
+    "permission_denied",
+    "permission denied",
+    "The topic's `allow` rules do not admit this identity, or there is no such topic: `hub explain` says which.",
 )
 METHOD_NOT_FOUND = Code(104, "method_not_found", "method not found", "The API has no method of this name.")
 ALREADY_SUBSCRIBED = Code(
@@ -221,15 +227,15 @@ SOCKET_BAD_TOKEN = Code(
 SOCKET_NOT_ALLOWED = Code(
     4003, "socket_not_allowed", "permission denied", "The topic does not admit this identity."
 )
-SOCKET_UNKNOWN_TOPIC = Code(
-    4004, "socket_unknown_topic", "unknown topic", "No pattern matches the topic's name."
+SOCKET_BAD_TOPIC = Code(
+    4004, "socket_bad_topic", "no topic's name", "The name in the path breaks the grammar of topics."
 )
 SOCKET_TOO_SLOW = Code(
     4008, "socket_too_slow", "slow", "More bytes waited for this socket than its limit allows."
 )
 SOCKET_LIMIT = Code(4009, "socket_limit", "limit exceeded", "A limit of the plain socket was reached.")
 
-SOCKET_CODES = (SOCKET_BAD_TOKEN, SOCKET_NOT_ALLOWED, SOCKET_UNKNOWN_TOPIC, SOCKET_TOO_SLOW, SOCKET_LIMIT)
+SOCKET_CODES = (SOCKET_BAD_TOKEN, SOCKET_NOT_ALLOWED, SOCKET_BAD_TOPIC, SOCKET_TOO_SLOW, SOCKET_LIMIT)
 
 
 class HubError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -13,7 +14,7 @@ from hub import __version__
 from hub.admission import USER, Refusals
 from hub.attendance import Attendance
 from hub.auth.revocations import Mark
-from hub.auth.rules import allowed
+from hub.auth.rules import Decision, allowed
 from hub.auth.tokens import SubscriptionGrant, TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
@@ -40,6 +41,11 @@ from hub.tasks import Tasks
 from hub.tickets import Tickets
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
+
+_log = logging.getLogger("hub.permissions")
+
+
+_BARRED: Final = Decision(False, "the user was barred from the topic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,7 @@ class Node:
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
         identity = self.verifier.verify_connection(token)
-        if self.revocations.refuse(identity.claims):
+        if self.revocations.refuse(identity):
             raise InvalidToken("it was revoked")
         return identity
 
@@ -260,7 +266,7 @@ class Node:
         identity = await self.tickets.redeem(ticket, origin)
         if identity.expires_at is not None and identity.expires_at <= self.clock():
             raise InvalidToken("the identity behind the ticket has expired")
-        if self.revocations.refuse(identity.claims):
+        if self.revocations.refuse(identity):
             raise InvalidToken("it was revoked")
         return identity
 
@@ -313,36 +319,57 @@ class Node:
         return found
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
-        """Whether an identity may subscribe, publish, or read presence or history; raises as `rule` does."""
-        rule, params = self.rule(topic)
-        if self.revocations.bar(identity.user, topic):
-            return False
-        return _permits(identity, action, topic, rule, params)
+        """Whether an identity may subscribe, publish, or read presence or history.
 
-    def may_subscribe(
-        self, identity: Identity, topic: str, rule: TopicRule, params: Mapping[str, str]
-    ) -> bool:
-        """The same for who has looked up the rule."""
+        Nobody may on a topic that no pattern matches. Raises TopicError.
+        """
+        found = self.table.find(check_topic(topic))
+        return found is not None and bool(self.decide(identity, action, topic, *found))
+
+    def permitted(
+        self, identity: Identity, action: str, topic: str, *, granted: bool = False
+    ) -> tuple[TopicRule, Mapping[str, str]]:
+        """What is configured for a topic to which an identity may do this, or anybody where it is `granted`.
+
+        Raises TopicError, or ReplyError 103: whether there is no such topic or it is not for this identity, is for
+        nobody to know but the log. Only who was granted a topic that is none is told so, with 102.
+        """
+        if granted:
+            return self.rule(topic)
+        found = self.table.find(check_topic(topic))
+        why = "no pattern matches it"
+        if found is not None:
+            decision = self.decide(identity, action, topic, *found)
+            if decision.allowed:
+                return found
+            why = decision.rule
+        _log.debug("%r may not %s %r: %s", identity.user, action, topic, why)
+        raise ReplyError(PERMISSION_DENIED)
+
+    def decide(
+        self, identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]
+    ) -> Decision:
+        """What revocations and the rules of a topic say of an action, for who has looked up the rule."""
         if self.revocations.bar(identity.user, topic):
-            return False
-        return _permits(identity, "subscribe", topic, rule, params)
+            return _BARRED
+        decides = bool(rule.handlers_of(action))
+        return allowed(identity, action, topic, rule.options, params, handlers_decide=decides)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
         """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
         try:
-            return self.rule(topic)[0] if self.may(identity, "publish", topic) else None
-        except (TopicError, ReplyError):
+            found = self.table.find(check_topic(topic))
+        except TopicError:
             return None
+        return found[0] if found is not None and self.decide(identity, "publish", topic, *found) else None
 
     def demand(self, identity: Identity, action: str, topic: str) -> None:
-        """Raises ReplyError 108 where the feature is off, 103 where the identity may not."""
-        rule, _ = self.rule(topic)
+        """Raises as `permitted` does, and then ReplyError 108 where the feature is off."""
+        rule, _ = self.permitted(identity, action, topic)
         if (action == "presence" and not rule.options.presence) or (
             action == "history" and rule.options.history is None
         ):
             raise ReplyError(NOT_AVAILABLE)
-        if not self.may(identity, action, topic):
-            raise ReplyError(PERMISSION_DENIED)
 
     def present(self) -> dict[str, list[ClientInfo]]:
         """All clients of this node that are present, by topic."""
@@ -402,8 +429,3 @@ class Node:
             elif order.action == "refresh":
                 member.order_refresh(order.expires_at)
         return b""
-
-
-def _permits(identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]) -> bool:
-    decides = bool(rule.subscribe if action == "subscribe" else rule.publish if action == "publish" else ())
-    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides).allowed

@@ -144,10 +144,7 @@ class NodeServices:
 
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """Asks the rules; a topic that nothing declares allows nothing."""
-        try:
-            return self._node.may(identity, action, topic)
-        except ReplyError:
-            return False
+        return self._node.may(identity, action, topic)
 
     def subscribers(self, topic: str) -> int:
         """Subscriptions on this node."""

@@ -14,6 +14,7 @@ import msgspec
 
 from hub.api.asking import channels, history, history_remove, info, presence, presence_stats
 from hub.api.desk import Desk, Told, in_order, in_slices
+from hub.api.explaining import explain
 from hub.api.ordering import disconnect, refresh, subscribe, unsubscribe
 from hub.api.publishing import broadcast, publish, publish_now
 from hub.api.revoking import revocations, revoke, unrevoke
@@ -93,6 +94,7 @@ METHODS: Final[Mapping[str, Method]] = {
     "history_remove": _method(history_remove, wire.OneTopic),
     "channels": _method(channels, wire.Channels),
     "info": _method(info, wire.NoFields),
+    "explain": _method(explain, wire.Explain),
     "subscribe": _method(subscribe, wire.Subscribe),
     "unsubscribe": _method(unsubscribe, wire.Unsubscribe),
     "disconnect": _method(disconnect, wire.DisconnectRequest),

@@ -26,6 +26,8 @@ Claims = dict[str, Any]
 
 ACTIONS: Final = frozenset({"subscribe", "publish", "presence", "history"})
 MAX_DEPTH: Final = 64
+MAX_PATTERNS: Final = 100
+"""Patterns in claim `topics`: under the rule `token` each of them may have to be tried."""
 MAX_SECONDS: Final = 2**53
 """Times beyond are no times: no float holds them to the second."""
 _ACTION_NAMES: Final = {"sub": "subscribe", "pub": "publish", **{action: action for action in ACTIONS}}
@@ -153,6 +155,8 @@ def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
         granted = dict.fromkeys(found, ACTIONS)
     else:
         raise InvalidToken("`topics` must be a list of patterns, or a map from pattern to a list of actions")
+    if len(granted) > MAX_PATTERNS:
+        raise InvalidToken(f"`topics` holds {len(granted)} patterns, and at most {MAX_PATTERNS} are taken")
     try:
         for pattern in granted:
             capabilities.parse(pattern)

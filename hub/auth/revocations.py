@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import structs
 
-from hub.model import Revocation
+from hub.model import ANONYMOUS, Identity, Revocation
 
 Key = tuple[str, str, str]
 
@@ -32,22 +32,21 @@ _BUCKET: Final = 600
 
 
 class Mark(NamedTuple):
-    """What revocations know a token by: its `jti`, its `sub`, its `iat` (0 where it has none)."""
+    """What revocations know a token by: its `jti`, its user, its `iat` (0 where it has none)."""
 
     token_id: str
     user: str
     issued_at: float
 
 
-def mark_of(claims: Mapping[str, Any]) -> Mark:
-    """The mark of a verified token. Without a usable `iat` it counts as issued before everything."""
-    token_id, user, issued = claims.get("jti"), claims.get("sub"), claims.get("iat")
+def mark_of(user: str, claims: Mapping[str, Any]) -> Mark:
+    """The mark of a user's verified token. Without a usable `iat` it counts as issued before everything.
+
+    The user is given apart, for it may stand in another claim than `sub`, and handlers may name one.
+    """
+    token_id, issued = claims.get("jti"), claims.get("iat")
     issued = issued if isinstance(issued, int | float) and not isinstance(issued, bool) else 0.0
-    return Mark(
-        "" if token_id is None else str(token_id),
-        user if isinstance(user, str) else "",
-        issued,
-    )
+    return Mark("" if token_id is None else str(token_id), user, issued)
 
 
 class Revocations:
@@ -71,9 +70,11 @@ class Revocations:
 
     # Questions
 
-    def refuse(self, claims: Mapping[str, Any]) -> bool:
-        """Whether a verified token is revoked."""
-        return bool(self._entries) and self.strike(mark_of(claims))
+    def refuse(self, identity: Identity) -> bool:
+        """Whether the token behind an identity is revoked, or the user."""
+        if not self._entries or identity == ANONYMOUS:
+            return False
+        return self.strike(mark_of(identity.user, identity.claims))
 
     def strike(self, mark: Mark) -> bool:
         """Whether the token of a mark is revoked."""

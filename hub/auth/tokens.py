@@ -128,7 +128,7 @@ class TokenVerifier:
             info=read.payload(claims, "info"),
             data=read.payload(claims, "data"),
             expires_at=self._expires_at(claims),
-            mark=mark_of(claims),
+            mark=mark_of(user, claims),
         )
 
     def _claims(self, token: str) -> Claims:

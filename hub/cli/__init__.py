@@ -28,6 +28,7 @@ SECTIONS: Final = {
         "plugins": "List plugins, or begin a new one",
         "config": "Print a configuration with every option",
         "schema": "Print JSON Schemas, for editors",
+        "explain": "Tell who may do what to a topic, and why",
     },
     "Use": {
         "publish": "Publish on a running hub",

@@ -24,9 +24,9 @@ from hub.errors import (
     REPLY_CODES,
     SHUTDOWN,
     SOCKET_BAD_TOKEN,
+    SOCKET_BAD_TOPIC,
     SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
-    SOCKET_UNKNOWN_TOPIC,
     TOKEN_EXPIRED,
     TOO_MANY_REQUESTS,
     UNAUTHORIZED,
@@ -164,8 +164,8 @@ def _of_disconnect(end: Disconnect) -> Refusal:
         return Refusal(403, cause.code, "refused", cause.message)
     if isinstance(cause, HubError):
         return refusal(cause)
-    if end.code == SOCKET_UNKNOWN_TOPIC.number:
-        return refused(UNKNOWN_TOPIC, 404)
+    if end.code == SOCKET_BAD_TOPIC.number:
+        return refused(BAD_REQUEST, 400, f"bad request: {end.reason}")
     return refused(PERMISSION_DENIED, 403, end.reason)
 
 

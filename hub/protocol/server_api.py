@@ -62,6 +62,17 @@ class Channels(Struct, frozen=True):
     pattern: str | None = None
 
 
+class Explain(Struct, frozen=True, kw_only=True):
+    """Asks whether a client may do something: one with this token, or with this user and claims, or without any."""
+
+    action: str | None = None
+    topic: str | None = None
+    token: str | None = None
+    user: str | None = None
+    claims: dict[str, Any] | None = None
+    subscription_token: str | None = None
+
+
 class NoFields(Struct, frozen=True):
     """A request without fields."""
 

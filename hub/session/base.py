@@ -260,7 +260,10 @@ class Session(ABC):
         Raises TopicError, ReplyError, Disconnect, BrokerError; then nothing is left of it.
         """
         topic = wanted.topic
-        rule, params = self.node.rule(topic)
+        try:
+            rule, params = self.node.permitted(self.identity, "subscribe", topic, granted=wanted.granted)
+        except ReplyError as refusal:
+            raise ReplyError(ALREADY_SUBSCRIBED) if topic in self.subscriptions else refusal from None
         if self._waits(wanted, rule):
             await self.node.tasks.handover()
         making = self._making or ()
@@ -269,8 +272,6 @@ class Session(ABC):
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
             metrics.LIMITED.labels("subscriptions").inc()
             raise ReplyError(LIMIT_EXCEEDED)
-        if not (wanted.granted or self.node.may_subscribe(self.identity, topic, rule, params)):
-            raise ReplyError(PERMISSION_DENIED)
         if not self.node.stands(self.identity, topic, wanted.mark):
             raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
@@ -388,7 +389,7 @@ class Session(ABC):
 
     @property
     def _revoked(self) -> bool:
-        return bool(self.identity.claims) and self.node.revocations.refuse(self.identity.claims)
+        return self.node.revocations.refuse(self.identity)
 
     def reconsider(self) -> None:
         """Ends the session when its token was revoked, else each subscription that nothing stands behind any more."""

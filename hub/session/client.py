@@ -241,7 +241,7 @@ class ClientSession(Session):
             withdrawn = topic in before.subs and topic not in now.subs
             if held.mark is not None or (held.granted and not withdrawn):
                 continue
-            if not self.node.may_subscribe(now, topic, held.rule, held.params):
+            if not self.node.decide(now, "subscribe", topic, held.rule, held.params):
                 self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     def watch(self) -> None:

@@ -21,11 +21,10 @@ from hub.errors import (
     PERMISSION_DENIED,
     SERVER_ERROR,
     SOCKET_BAD_TOKEN,
+    SOCKET_BAD_TOPIC,
     SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
     SOCKET_TOO_SLOW,
-    SOCKET_UNKNOWN_TOPIC,
-    UNKNOWN_TOPIC,
     BrokerError,
     Code,
     Disconnect,
@@ -269,7 +268,7 @@ def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, Disconnect):
         return Disconnect(SOCKET_LIMIT, error.reason) if error.code == CONNECTION_LIMIT.number else error
     if isinstance(error, TopicError):
-        return Disconnect(SOCKET_UNKNOWN_TOPIC, str(error))
+        return Disconnect(SOCKET_BAD_TOPIC, str(error))
     if isinstance(error, ReplyError):
         return _of_reply(error, identity)
     if isinstance(error, BrokerError):
@@ -278,8 +277,6 @@ def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
 
 
 def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
-    if error.code == UNKNOWN_TOPIC.number:
-        return Disconnect(SOCKET_UNKNOWN_TOPIC)
     if error.code == PERMISSION_DENIED.number:
         # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
         if identity.anonymous:

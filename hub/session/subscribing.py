@@ -115,7 +115,6 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
 
 
 async def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
-    session.node.rule(topic)
     try:
         return await session.node.granted(
             token, topic=topic, identity=session.identity, client=session.client

@@ -17,6 +17,7 @@ API_METHODS: Final = (
     "history_remove",
     "channels",
     "info",
+    "explain",
     "batch",
 )
 """What `/api/<method>` may be; the client protocol's names."""

@@ -30,7 +30,15 @@ topics:
 """
 
 
-BRIEFLY: Final = ("--seed", str(SEED), "--generation-deterministic", "-n", "6", "--phases", "coverage,fuzzing")
+BRIEFLY: Final = (
+    "--seed",
+    str(SEED),
+    "--generation-deterministic",
+    "-n",
+    "6",
+    "--phases",
+    "coverage,fuzzing",
+)
 """For a run of half a minute that is the same each time."""
 
 

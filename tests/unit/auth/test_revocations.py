@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,12 +12,16 @@ from msgspec import structs
 from hub.auth.revocable import key_of, revocable
 from hub.auth.revocations import LIFTED_SECONDS, MAX_SUBJECT_BYTES, Revocations, lifted, place
 from hub.errors import ReplyError
-from hub.model import Revocation
+from hub.model import Identity, Revocation
 from tests.unit.auth.forging import Clock
 
 
 def entry(kind: Any = "user", subject: str = "ann", changed: int = 1, **more: Any) -> Revocation:
     return Revocation(kind, subject, changed, **more)
+
+
+def _who(claims: Mapping[str, Any]) -> Identity:
+    return Identity(user=claims.get("sub", ""), claims=claims)
 
 
 @pytest.fixture
@@ -49,17 +54,17 @@ def test_a_token_is_refused_by_its_id_its_user_or_its_age_and_no_other_is(revoca
         {"sub": "cid", "iat": 100},
         {"iat": 10.5},
     ]
-    assert [claims for claims in refused if not revocations.refuse(claims)] == []
-    assert [claims for claims in good if revocations.refuse(claims)] == []
+    assert [claims for claims in refused if not revocations.refuse(_who(claims))] == []
+    assert [claims for claims in good if revocations.refuse(_who(claims))] == []
 
 
 def test_an_id_that_is_a_number_is_known_by_its_digits(revocations: Revocations) -> None:
     revocations.merge([entry("token", "7")])
-    assert revocations.refuse({"jti": 7, "sub": "ann"})
+    assert revocations.refuse(_who({"jti": 7, "sub": "ann"}))
 
 
 def test_nothing_is_refused_where_nothing_is_revoked(revocations: Revocations) -> None:
-    assert not revocations.refuse({"jti": "t1", "sub": "ann"})
+    assert not revocations.refuse(_who({"jti": "t1", "sub": "ann"}))
     assert not revocations.bar("ann", "chat:1")
 
 
@@ -68,16 +73,16 @@ def test_a_user_is_barred_from_that_topic_alone_and_the_token_stays_good(revocat
     assert revocations.bar("ann", "chat:1")
     assert not revocations.bar("ann", "chat:2")
     assert not revocations.bar("bob", "chat:1")
-    assert not revocations.refuse({"sub": "ann"})
+    assert not revocations.refuse(_who({"sub": "ann"}))
 
 
 def test_an_entry_holds_until_its_end_and_is_then_forgotten(revocations: Revocations, clock: Clock) -> None:
     revocations.merge(
         [entry("token", "t1", until=clock() + 60), entry("topic", "ann", topic="chat:1", until=clock() + 60)]
     )
-    assert revocations.refuse({"jti": "t1"})
+    assert revocations.refuse(_who({"jti": "t1"}))
     clock.now += 60
-    assert not revocations.refuse({"jti": "t1"})
+    assert not revocations.refuse(_who({"jti": "t1"}))
     assert not revocations.bar("ann", "chat:1")
     assert len(revocations) == 2
     revocations.purge()
@@ -90,7 +95,7 @@ def test_the_bound_makes_room_only_by_what_is_over(clock: Clock) -> None:
     assert revocations.full
     clock.now += 60
     assert not revocations.full
-    assert revocations.refuse({"jti": "t2"})
+    assert revocations.refuse(_who({"jti": "t2"}))
 
 
 def test_what_was_lifted_is_not_in_force_and_an_older_word_cannot_bring_it_back(
@@ -100,11 +105,11 @@ def test_what_was_lifted_is_not_in_force_and_an_older_word_cannot_bring_it_back(
     gone = lifted(old, clock())
     assert gone.changed > old.changed
     revocations.merge([gone])
-    assert not revocations.refuse({"sub": "ann"})
+    assert not revocations.refuse(_who({"sub": "ann"}))
     assert revocations.merge([old]) == []
     assert list(revocations) == []
     revocations.merge([structs.replace(old, changed=gone.changed + 1)])
-    assert revocations.refuse({"sub": "ann"})
+    assert revocations.refuse(_who({"sub": "ann"}))
     revocations.merge([lifted(structs.replace(old, changed=gone.changed + 1), clock())])
     clock.now += LIFTED_SECONDS
     revocations.purge()
@@ -133,7 +138,7 @@ def test_nodes_agree_whatever_order_the_letters_come_in(clock: Clock) -> None:
         node = Revocations(100, clock)
         for word in (*order, *order):
             node.merge([word])
-        assert node.refuse({"sub": "ann"})
+        assert node.refuse(_who({"sub": "ann"}))
         digests.add(node.find(first.key).changed)  # type: ignore[union-attr]
     assert digests == {3}
 
