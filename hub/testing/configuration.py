@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from hub.auth.tokens import sign
 from hub.loader.blueprint import Blueprint
@@ -18,7 +18,11 @@ API_KEY: Final = "an-api-key-for-tests-only"
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "database": {"url": "sqlite://"},
-    "limits": dict.fromkeys(LimitSettings.model_fields),
+    "limits": {
+        name: None
+        for name, field in LimitSettings.model_fields.items()
+        if type(None) in get_args(field.annotation)
+    },
     "auth": {
         "anonymous": True,
         "jwt": {"secret": SECRET, "require_exp": False},
