@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final, get_args
 
 from hub.auth.tokens import sign
@@ -20,8 +21,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "database": {"url": "sqlite://"},
     "limits": {
         name: None
-        for name, field in LimitSettings.model_fields.items()
-        if type(None) in get_args(field.annotation)
+        for name, limit in LimitSettings.model_fields.items()
+        if NoneType in get_args(limit.annotation)
     },
     "auth": {
         "anonymous": True,
