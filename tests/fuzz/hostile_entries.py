@@ -1,7 +1,6 @@
 """The corpus of hostile input: what each entry of `hostile_input/*.yaml` sends, and what must be answered.
 
-An entry has a `name`, the `threat` of docs/design/threats.md that it stands for, what is to be `expected` of the hub, and
-a list `send` of texts (bytes, as Latin-1 has them) or of one of these: `head` (a good handshake with changes), `frame`
+An entry has a `name`, what to `expect` of the hub, and a list `send` of texts (bytes, as Latin-1 has them) or of one of these: `head` (a good handshake with changes), `frame`
 (its first byte, with a `payload`, several `times`), `text` and `json` (a frame with that), `zip` (a compressed frame),
 `post` (a request to a `path` with a `body`). `<<x*9>>` is nine times x, and `$token` the entry's `token`.
 """
@@ -24,7 +23,6 @@ from tests.services.hub import API_KEY, SECRET
 CORPUS: Final = Path(__file__).with_name("hostile_input")
 MASK: Final = b"\x11\x22\x33\x44"
 _REPEATED: Final = re.compile(rb"<<(.*?)\*(\d+)>>", re.DOTALL)
-_SENT_TO: Final = "localhost"
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Entry:
     """Whether the client says with them that it sends no more."""
     slow: bool
     """Whether the hub is to lose patience."""
+    alone: bool
+    """Whether nothing good follows, which the hub would answer too."""
     path: str
     """Where the socket is."""
 
@@ -63,7 +63,7 @@ def read_corpus(folder: Path = CORPUS) -> list[Entry]:
 
 
 _KNOWN: Final = frozenset(
-    "name threat expect send begin deflate token as pieces end slow".split(),  # noqa: SIM905
+    "name expect send begin deflate token as pieces end slow alone".split(),  # noqa: SIM905
 )
 
 
@@ -83,6 +83,7 @@ def _entry(family: str, told: Mapping[str, Any]) -> Entry:
         pieces=told.get("pieces", 0),
         end=told.get("end", False),
         slow=told.get("slow", False),
+        alone=told.get("alone", False),
         path="/ws/open:x" if begin == "plain" else "/connection/websocket",
     )
 
@@ -135,10 +136,10 @@ def _zip(text: str, item: Mapping[str, Any], token: str) -> bytes:
     return frame(item.get("first", 0xC1), small.removesuffix(b"\x00\x00\xff\xff"))
 
 
-def head(changes: Mapping[str, Any], *, host: str = _SENT_TO) -> bytes:
+def head(changes: Mapping[str, Any]) -> bytes:
     """A good handshake with changes: other headers, `method`, `version`, `path`, some left out, others added."""
     fields = {
-        "Host": host,
+        "Host": "localhost",
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
