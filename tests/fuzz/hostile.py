@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -111,17 +112,19 @@ class Trial:
     def __init__(self, hub: HubProcess, port: int) -> None:
         self.verdict = Verdict()
         self._hub = hub
-        self._port = port
+        self.port = port
         self._process = psutil.Process(hub.process.pid)
         self._good: Client | None = None
         self._faults = 0
         self._asked = 0.0
 
-    async def run(self, entries: Sequence[Entry], rounds: int) -> Verdict:
-        """Tries all entries in each round, the slow ones side by side and beside all others."""
-        self._good = await begun(self._port, "connected", path="/connection/websocket")
-        for _ in range(rounds):
-            slow = [asyncio.create_task(self._try(entry)) for entry in entries if entry.slow]
+    async def run(self, entries: Sequence[Entry], rounds: int, patient: int) -> Verdict:
+        """Tries all entries in each round; the slow ones side by side, beside all others, in the `patient` rounds."""
+        with suppress(OSError):
+            self._good = await begun(self.port, "connected", path="/connection/websocket")
+        for number in range(rounds):
+            waiting = [entry for entry in entries if entry.slow and number < patient]
+            slow = [asyncio.create_task(self._try(entry)) for entry in waiting]
             for entry in entries:
                 if not entry.slow:
                     await self._try(entry)
@@ -135,7 +138,7 @@ class Trial:
 
     async def _try(self, entry: Entry) -> None:
         try:
-            outcome = await tried(entry, self._port)
+            outcome = await tried(entry, self.port)
         except OSError:
             outcome = "no connection"
         kind = await self._kind(entry, outcome)
@@ -184,12 +187,12 @@ class Trial:
         self.verdict.memory.append(self._process.memory_info().rss)
 
 
-def try_all(folder: Path, entries: Sequence[Entry], rounds: int) -> Verdict:
-    """Starts a hub in the folder and tries it."""
+def try_all(folder: Path, entries: Sequence[Entry], rounds: int, patient: int) -> Verdict:
+    """Starts a hub in the folder and tries it; entries that wait for its patience to end only in `patient` rounds."""
     (folder / "hub.yaml").write_text(json.dumps(config()))
     with HubProcess("serve", "--config", "hub.yaml", cwd=folder) as hub:
         port = int(hub.url().rpartition(":")[2])
-        return asyncio.run(Trial(hub, port).run(entries, rounds))
+        return asyncio.run(Trial(hub, port).run(entries, rounds, patient))
 
 
 def briefly(lines: Iterable[str]) -> str:
@@ -201,7 +204,7 @@ def main() -> int:
     """Tries the whole corpus; 0 when all was as expected."""
     rounds = int(sys.argv[1]) if sys.argv[1:] else ROUNDS
     with tempfile.TemporaryDirectory(prefix="hub-hostile-") as folder:
-        verdict = try_all(Path(folder), read_corpus(), rounds)
+        verdict = try_all(Path(folder), read_corpus(), rounds, rounds)
     print(verdict.table())
     if verdict.complaints:
         print(briefly(verdict.complaints), file=sys.stderr)

@@ -134,6 +134,8 @@ class Client:
         step = pieces or max(1, len(data))
         with suppress(OSError):
             for number, at in enumerate(range(0, len(data), step)):
+                if self._writer.is_closing():
+                    return
                 self._writer.write(data[at : at + step])
                 if pieces and number % _PIECES_AT_ONCE == 0:
                     await asyncio.sleep(0.001)
