@@ -1,8 +1,8 @@
 """Hostile input sent to a hub in a process of its own: `python -m tests.fuzz.hostile [rounds]`; see `scripts/hostile`.
 
 It prints how many entries of the corpus were tried and how they were answered: as expected, otherwise, leniently (what
-was to be refused was served), not at all, or by the end of the hub or a fault in its log. Beside it is the memory of the
-process from the end of the second round to that of the last. The exit status is 0 when all was as expected.
+was to be refused was served), not at all, or by the end of the hub or a fault in its log; and the memory of the process
+after each round. The exit status is 0 when all was as expected and the memory did not grow after the second round.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ANYONE: Final = dict.fromkeys(("subscribe", "publish", "history", "presence"), "
 
 
 def config() -> dict[str, Any]:
-    """The hub that is tried: all kinds of keys, and limits that do not stand in the way of one client that tries all."""
+    """The hub that is tried: all kinds of keys, and no limits in the way of one machine that tries everything."""
     keys = {name: {"public_key": pem} for name, (pem, _, _) in public_keys().items()}
     return {
         "version": 1,
@@ -98,9 +98,7 @@ class Verdict:
         """As a person reads it."""
         lines = [f"{'':12}{'tried':>8}" + "".join(f"{kind:>14}" for kind in KINDS)]
         for family, counts in [*self.counts.items(), ("all", self.total)]:
-            lines.append(
-                f"{family:12}{counts.total():>8}" + "".join(f"{counts[kind]:>14}" for kind in KINDS)
-            )
+            lines.append(f"{family:12}{counts.total():>8}" + "".join(f"{counts[kind]:>14}" for kind in KINDS))
         told = [f"{size / 1_048_576:.1f}" for size in self.memory]
         lines.append(f"memory after each round, MiB: {', '.join(told)}; descriptors: {self.descriptors}")
         return "\n".join(lines)

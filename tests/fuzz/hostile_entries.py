@@ -1,8 +1,9 @@
 """The corpus of hostile input: what each entry of `hostile_input/*.yaml` sends, and what must be answered.
 
-An entry has a `name`, what to `expect` of the hub, and a list `send` of texts (bytes, as Latin-1 has them) or of one of these: `head` (a good handshake with changes), `frame`
-(its first byte, with a `payload`, several `times`), `text` and `json` (a frame with that), `zip` (a compressed frame),
-`post` (a request to a `path` with a `body`). `<<x*9>>` is nine times x, and `$token` the entry's `token`.
+An entry has a `name`, what to `expect` of the hub, and a list `send` of texts (bytes, as Latin-1 has them) or of these:
+`head` (a good handshake with changes), `frame` (its first byte, with a `payload`, several `times`), `text` and `json`
+(a frame with that), `zip` (a compressed frame), `post` (a request to a `path` with a `body`). `<<x*9>>` is nine times x,
+`$token` the entry's `token`, `$key` an API key.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -173,7 +174,14 @@ def _post(told: Mapping[str, Any], _: Mapping[str, Any], token: str) -> bytes:
     return _filled("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"), token) + body
 
 
-_MAKERS: Final = {"head": _head, "frame": _frame, "text": _text, "json": _json, "zip": _zip, "post": _post}
+_MAKERS: Final[Mapping[str, Callable[[Any, Mapping[str, Any], str], bytes]]] = {
+    "head": _head,
+    "frame": _frame,
+    "text": _text,
+    "json": _json,
+    "zip": _zip,
+    "post": _post,
+}
 
 
 # Tokens
@@ -182,13 +190,13 @@ _MAKERS: Final = {"head": _head, "frame": _frame, "text": _text, "json": _json, 
 def _token(told: Mapping[str, Any]) -> str:
     """A token that is good but for what is told: `header`, `claims`, both as `..._text`, `secret`, `raw`."""
     if "raw" in told:
-        return _filled(told["raw"].encode("latin-1"), _token({})).decode("latin-1")
+        return _filled(told["raw"].encode("latin-1"), "").decode("latin-1")
     header = _filled(_part(told, "header", {"alg": "HS256", "typ": "JWT"}), "")
     claims = _filled(_part(told, "claims", {"sub": "ann", "exp": 4_000_000_000}), "")
     token = signed(header, claims, _secret(told.get("secret", "hub's")))
     if "signature" in told:
-        return token.rpartition(".")[0] + "." + told["signature"]
-    return _filled(told["form"].encode().replace(b"$good", token.encode()), "").decode() if "form" in told else token
+        return token.rpartition(".")[0] + "." + _filled(told["signature"].encode(), "").decode()
+    return str(told.get("form", "$good")).replace("$good", token)
 
 
 def _part(told: Mapping[str, Any], name: str, usual: Mapping[str, Any]) -> bytes:

@@ -92,6 +92,8 @@ def test_memory_descriptors_and_faults_in_the_log_are_judged() -> None:
     flat = Verdict(memory=[1, 9_000_000, 9_000_000 + MOST_GROWTH], descriptors=[16, 16, 16], log="{}")
     flat.judge()
     assert flat.complaints == []
-    grown = Verdict(memory=[1, 9_000_000, 9_000_001 + MOST_GROWTH], descriptors=[16, 16, 17], log="Traceback (")
+    grown = Verdict(
+        memory=[1, 9_000_000, 9_000_001 + MOST_GROWTH], descriptors=[16, 16, 17], log="Traceback ("
+    )
     grown.judge()
     assert len(grown.complaints) == 3

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hub.auth.keys import FAMILIES
 from tests.fuzz.frames import frame_reader
 from tests.fuzz.targets import CORPUS, TARGETS, kept
-from tests.fuzz.tokens import FAMILIES, GOOD, GOOD_CLAIMS, KIDS, changed, confused, verified, verifier
+from tests.fuzz.tokens import GOOD, GOOD_CLAIMS, KIDS, changed, confused, verified, verifier
 
 KEPT = [pytest.param(target, path, id=f"{target}/{path.name}") for target in TARGETS for path in kept(target)]
 MOST_BYTES = 200 * 1_024

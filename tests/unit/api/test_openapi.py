@@ -18,7 +18,7 @@ from hub.documented import documented
 from hub.testing import InProcessHub, LiveHub
 from hub_chat.rooms import NewRoom, RoomPage
 
-ALL = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
+ALL: dict[str, Any] = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
 
 
 @pytest.fixture(scope="module")
