@@ -386,8 +386,8 @@ def create_internal_app(hub: Hub) -> Starlette:
     settings = hub.blueprint.settings
     keys = _api_keys(settings, hub.node.clock)
     api = _server_api(hub, keys)
-    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
     document = _document_route(hub, api, settings.server.port)
+    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
     routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api), document]
     return FrontedApp(api, lambda _: None, routes=routes)
 
