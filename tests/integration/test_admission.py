@@ -231,7 +231,7 @@ def refused_token(socket: RawSocket) -> None:
 
 def not_allowed(socket: RawSocket) -> None:
     socket.open("/ws/closed:a")
-    socket.rest()
+    socket.frame()
 
 
 def at_once(socket: RawSocket) -> None:
@@ -265,7 +265,7 @@ def garbage(socket: RawSocket) -> None:
 def failing(socket: RawSocket) -> None:
     socket.open("/api/echo/back")
     socket.send(frame(1, b"fail"))
-    socket.rest()
+    socket.frame()
 
 
 def stream(socket: RawSocket) -> None:
@@ -275,7 +275,11 @@ def stream(socket: RawSocket) -> None:
 
 
 def staying(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS))
+    way = random.choice(WAYS)
+    socket.open(way)
+    if way.startswith("/connection"):
+        # Who says nothing is sent away in a while.
+        socket.send(command({"id": 1, "connect": {}}) if way == CLIENT else command({}))
 
 
 ENDINGS: list[Any] = [
