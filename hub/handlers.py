@@ -13,6 +13,7 @@ from logging import Logger
 from typing import Any
 
 from hub import metrics
+from hub.credentials import ClientRequest
 from hub.errors import INTERNAL, Disconnect, ReplyError
 from hub.model import ANONYMOUS, Identity, TopicOptions
 from hub.plugin import Context, Services
@@ -32,16 +33,28 @@ class Handler:
     settings: Any
     log: Logger
     timeout: float = DEFAULT_TIMEOUT
+    allow: tuple[str, ...] | None = None
+    """Of an RPC's: the rules of who may call it; None: everybody who is connected."""
+    origin: str = ""
+    """Of an RPC's: where the configuration says it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRule:
-    """All that is known of the topics under one pattern: options, and handlers in the order they run."""
+    """All that is known of the topics under one pattern: options, and handlers in the order they run.
+
+    `origins` tells where the configuration says what (`hub.yaml:7:3`), by the pattern (`""`) and by the options in it.
+    """
 
     options: TopicOptions
     subscribe: tuple[Handler, ...] = ()
     unsubscribe: tuple[Handler, ...] = ()
     publish: tuple[Handler, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def handlers_of(self, action: str) -> tuple[Handler, ...]:
+        """The handlers that may refuse an action."""
+        return self.subscribe if action == "subscribe" else self.publish if action == "publish" else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,7 @@ class Call:
     identity: Identity = ANONYMOUS
     client: str = ""
     method: str = ""
+    request: ClientRequest | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +113,7 @@ class HandlerTable:
             call.identity,
             call.client,
             call.method,
+            request=call.request,
         )
         try:
             async with asyncio.timeout(handler.timeout):

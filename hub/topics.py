@@ -6,13 +6,16 @@ characters that change the direction of text. By custom it reads `namespace:rest
 A pattern is a name in which `{name}` captures one segment (characters other than `:` and `.`) and, at its end only,
 `{name:rest}` captures the remainder. Where several patterns match, the most specific wins: compared from the left, a
 literal character is more specific than a capture, and a capture than a remainder.
+
+A capture ends where the text after it follows for the first time (`{from}-{to}` takes `a-b-c` for `a` and `b-c`), and
+is never tried longer: no name can be chosen so that matching it takes long.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Generic, TypeVar
@@ -63,10 +66,11 @@ class Pattern:
     def parse(cls, text: str) -> Pattern:
         """Reads a pattern; raises TopicError when a brace, a capture's name or the literal text is wrong."""
         names: list[str] = []
-        regex, shape, literal, at = "", "", "", 0
+        pieces: list[str] = []
+        shape, literal, at, ends_in_rest = "", "", 0, False
         for found in _CAPTURE.finditer(text):
             piece = text[at : found.start()]
-            regex, shape, literal, at = regex + re.escape(piece), shape + piece, literal + piece, found.end()
+            shape, literal, at = shape + piece, literal + piece, found.end()
             name, rest = found.groups()
             if name in names:
                 raise TopicError(f"capture {{{name}}} occurs twice in pattern {text!r}")
@@ -75,7 +79,8 @@ class Pattern:
             if not piece and names:
                 raise TopicError(f"captures must be apart by text in pattern {text!r}")
             names.append(name)
-            regex += f"(?P<{name}>.+)" if rest else f"(?P<{name}>[^:.]+)"
+            pieces.append(piece)
+            ends_in_rest = bool(rest)
             shape += "\uffff" if rest else "\ufffe"
         tail = text[at:]
         literal += tail
@@ -83,7 +88,8 @@ class Pattern:
             raise TopicError(f"pattern {text!r} has a brace that is no {{name}} or {{name:rest}} capture")
         if literal or not names:
             check_topic(literal or text)
-        return cls(text, tuple(names), shape + tail, re.compile(regex + re.escape(tail), re.DOTALL))
+        regex = _regex([*pieces, tail], names, ends_in_rest=ends_in_rest)
+        return cls(text, tuple(names), shape + tail, re.compile(regex, re.DOTALL))
 
     def match(self, topic: str) -> dict[str, str] | None:
         """The captures by name when the whole topic matches, else None."""
@@ -99,6 +105,21 @@ class Pattern:
     def specificity(self) -> str:
         """Sorts before another pattern's when this one is the more specific."""
         return self.shape + "\ufffd"
+
+
+def _regex(pieces: Sequence[str], names: Sequence[str], *, ends_in_rest: bool) -> str:
+    """Literal pieces with captures between them; each but the last is as short as it can be, for good.
+
+    That misses nothing: captures hold neither `:` nor `.`, so what follows can only have more room after a short one.
+    """
+    regex = re.escape(pieces[0])
+    for number, (name, piece) in enumerate(zip(names, pieces[1:], strict=True), 1):
+        after = re.escape(piece)
+        if number < len(names):
+            regex += f"(?>(?P<{name}>[^:.]+?){after})"
+        else:
+            regex += f"(?P<{name}>{'.' if ends_in_rest else '[^:.]'}+){after}"
+    return regex
 
 
 def fill(text: str, params: dict[str, str]) -> str:

@@ -17,9 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from hub.api.explaining import answered
 from hub.auth.origin import origin_allowed
 from hub.auth.tokens import sign
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, PERMISSION_DENIED, HubError, ReplyError, TopicError
+from hub.inquiry import Answer, Asked
 from hub.model import ANONYMOUS
 from hub.node import Node
 from hub.protocol.http import NO_STORE, Refusal, refusal, refused
@@ -73,8 +75,19 @@ class DevDesk:
         may = [action for action in ("subscribe", "publish", "history") if self._anybody_may(action)]
         return {"version": self._node.version, "plugins": self._plugins, "topic": TOPIC, "anybody_may": may}
 
+    def explain(self, request: Request) -> Answer:
+        """Whether somebody may do something: ?action=subscribe&topic=lobby&user=ann&role=editor, nobody without a user."""
+        query = request.query_params
+        user, roles = query.get("user", ""), query.getlist("role")
+        if user or roles:
+            _check(user, roles)
+        claims = {"roles": roles} if user else {}
+        return answered(
+            self._node, Asked(query.get("action", ""), query.get("topic", ""), user=user, claims=claims)
+        )
+
     def answering(
-        self, what: Callable[[Request], Mapping[str, Any]]
+        self, what: Callable[[Request], Mapping[str, Any] | Answer]
     ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that gives the answer to pages of this hub on this machine, and a refusal to all others."""
 
@@ -143,4 +156,5 @@ def dev_routes(desk: DevDesk) -> list[BaseRoute]:
     return [
         Route("/dev/token", desk.answering(desk.token), methods=["GET"]),
         Route("/dev/about", desk.answering(desk.about), methods=["GET"]),
+        Route("/dev/explain", desk.answering(desk.explain), methods=["GET"]),
     ]

@@ -28,10 +28,12 @@ SECTIONS: Final = {
         "plugins": "List plugins, or begin a new one",
         "config": "Print a configuration with every option",
         "schema": "Print JSON Schemas, for editors",
+        "explain": "Tell who may do what to a topic, and why",
     },
     "Use": {
         "publish": "Publish on a running hub",
         "subscribe": "Print what is published on a running hub",
+        "revoke": "Take back tokens on a running hub",
     },
     "Keep": {
         "migrate": "Bring the database up to date",

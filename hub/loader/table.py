@@ -7,13 +7,14 @@ they come last, when the plugins are ready. Plugins start in the order of their 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from hub.handlers import Handler, HandlerTable, Schedule
 from hub.loader.declarant import Declarant
 from hub.loader.topics import DeclaredTopics, declared_topics
 from hub.settings.problem import ConfigCode, Fault
+from hub.settings.topic import RpcSettings
 
 Event: TypeAlias = Literal["connect", "disconnect", "message", "start", "stop"]
 
@@ -59,7 +60,7 @@ def _rpc(plugins: Sequence[Declarant], operator: Declarant) -> Mapping[str, Hand
     found: dict[str, Handler] = {}
     owners: dict[str, Declarant] = {}
     for one in [*plugins, operator]:
-        for method, name in one.declares.rpc.items():
+        for method, settings in one.declares.rpc.items():
             loc = ("rpc", method)
             if one.owner and method in owners:
                 place = owners[method].verdict.document.place(loc)
@@ -68,10 +69,15 @@ def _rpc(plugins: Sequence[Declarant], operator: Declarant) -> Mapping[str, Hand
                 one.say(loc, Fault(ConfigCode.CONFLICTING_SETTINGS, message, remedy), at_key=True)
                 continue
             owners[method] = one
-            handler = one.handler(name, "rpc", loc)
+            handler = one.handler(settings.run, "rpc", (*loc, "run"))
             if handler is not None:
-                found[method] = handler
+                origin = str(one.verdict.document.place(loc))
+                found[method] = replace(handler, allow=_rules(settings), origin=origin)
     return found
+
+
+def _rules(settings: RpcSettings) -> tuple[str, ...] | None:
+    return None if settings.allow is None else tuple(settings.allow)
 
 
 def _schedules(one: Declarant, topics: DeclaredTopics) -> list[Schedule]:

@@ -25,6 +25,8 @@ from hub.topics import Pattern, PatternTable, check_topic
 _EVENTS: Final = ("subscribe", "unsubscribe", "publish")
 _DECIDED_BY_HANDLERS: Final = ("subscribe", "publish")
 _ACTIONS: Final = ("subscribe", "publish", "presence", "history")
+_BY_KEY: Final = frozenset({"allow", "history", "handlers"})
+"""Options whose values are taken one by one."""
 _DEFAULTS: Final = TopicOptions("")
 
 
@@ -122,7 +124,22 @@ def _rule(claims: list[Claim]) -> TopicRule:
     _check_handlers(operator_first, settings.allow or AllowSettings(), handlers)
     if settings.history is None:
         _check_without_history(operator_first, settings)
-    return TopicRule(_options(claims, operator_first, settings), **handlers)
+    return TopicRule(_options(claims, operator_first, settings), **handlers, origins=_origins(claims))
+
+
+def _origins(claims: list[Claim]) -> Mapping[str, str]:
+    """Where the pattern stands, and whose word counts for each of its options: the operator's, who comes last."""
+    found = {"": str(claims[0].declarant.verdict.document.place(claims[0].loc))}
+    for claim in claims:
+        for option, value in claim.settings.model_dump(exclude_unset=True, by_alias=True).items():
+            parts = option in _BY_KEY and isinstance(value, dict)
+            paths: list[tuple[str, ...]] = [(option, key) for key in value] if parts else [(option,)]
+            for path in paths:
+                at = ".".join(path)
+                place = str(claim.declarant.verdict.document.place((*claim.loc, *path)))
+                # Handlers of both run, the operator's first.
+                found[at] = f"{place}, {found[at]}" if option == "handlers" and at in found else place
+    return found
 
 
 def _handlers(claims: list[Claim], event: str) -> Iterable[Handler]:

@@ -6,7 +6,8 @@ breaks its topic's schema also has its `pointer`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hub.errors import (
@@ -23,9 +24,9 @@ from hub.errors import (
     REPLY_CODES,
     SHUTDOWN,
     SOCKET_BAD_TOKEN,
+    SOCKET_BAD_TOPIC,
     SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
-    SOCKET_UNKNOWN_TOPIC,
     TOKEN_EXPIRED,
     TOO_MANY_REQUESTS,
     UNAUTHORIZED,
@@ -36,8 +37,10 @@ from hub.errors import (
     Disconnect,
     HubError,
     InvalidPayload,
+    KeysUnavailable,
     ReplyError,
     StoreError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
@@ -102,6 +105,8 @@ def refusal(error: HubError) -> Refusal:
     """What an error of the hub becomes."""
     if isinstance(error, InvalidPayload):
         return Refusal(422, error.code, "payload_invalid", error.message, error.pointer)
+    if isinstance(error, TooManyRequests):
+        return replace(_of_reply(error), headers={"Retry-After": str(retry_after(error))})
     if isinstance(error, ReplyError):
         return _of_reply(error)
     if isinstance(error, TopicError):
@@ -115,6 +120,11 @@ def refusal(error: HubError) -> Refusal:
     return refused(INTERNAL, 500)
 
 
+def retry_after(error: TooManyRequests) -> int:
+    """Whole seconds until it may be tried again, at least 1."""
+    return max(1, math.ceil(error.seconds))
+
+
 def _of_broker(error: BrokerError) -> Refusal:
     told = broker_refusal(error)
     code = _CODES[told.code]
@@ -122,7 +132,9 @@ def _of_broker(error: BrokerError) -> Refusal:
 
 
 def _of_reply(error: ReplyError) -> Refusal:
-    if error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError):
+    if isinstance(error, KeysUnavailable) or (
+        error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError)
+    ):
         return refused(INTERNAL, 503, error.message)
     code = _CODES.get(error.code)
     if code is None:
@@ -152,8 +164,8 @@ def _of_disconnect(end: Disconnect) -> Refusal:
         return Refusal(403, cause.code, "refused", cause.message)
     if isinstance(cause, HubError):
         return refusal(cause)
-    if end.code == SOCKET_UNKNOWN_TOPIC.number:
-        return refused(UNKNOWN_TOPIC, 404)
+    if end.code == SOCKET_BAD_TOPIC.number:
+        return refused(BAD_REQUEST, 400, f"bad request: {end.reason}")
     return refused(PERMISSION_DENIED, 403, end.reason)
 
 

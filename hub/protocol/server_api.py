@@ -62,6 +62,17 @@ class Channels(Struct, frozen=True):
     pattern: str | None = None
 
 
+class Explain(Struct, frozen=True, kw_only=True):
+    """Asks whether a client may do something: one with this token, or with this user and claims, or without any."""
+
+    action: str | None = None
+    topic: str | None = None
+    token: str | None = None
+    user: str | None = None
+    claims: dict[str, Any] | None = None
+    subscription_token: str | None = None
+
+
 class NoFields(Struct, frozen=True):
     """A request without fields."""
 
@@ -113,6 +124,46 @@ class RefreshRequest(Whom, frozen=True, kw_only=True):
     expired: bool | None = None
     expire_at: UInt64 | None = None
     info: Any = None
+
+
+class Unrevoke(Struct, frozen=True, kw_only=True):
+    """Lifts what was revoked: one of a token's id, a user, a user on a topic, or what was issued before a moment."""
+
+    user: str | None = None
+    token_id: str | None = None
+    issued_before: float | None = None
+    channel: str | None = None
+
+
+class Revoke(Unrevoke, frozen=True, kw_only=True):
+    """Revokes the same; times are in seconds since 1970, `expire_at` is when it may be forgotten."""
+
+    expire_at: float | None = None
+
+
+class Revocations(Struct, frozen=True):
+    """Lists what is revoked, of one user or all."""
+
+    limit: Limit | None = None
+    user: str | None = None
+
+
+class Revoked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One revocation in force."""
+
+    revoked_at: int
+    user: str | None = None
+    token_id: str | None = None
+    issued_before: float | None = None
+    channel: str | None = None
+    expire_at: float | None = None
+
+
+class RevocationsResult(Struct, frozen=True):
+    """The latest of them, and how many there are."""
+
+    revocations: list[Revoked]
+    total: int
 
 
 class Batch(Struct, frozen=True):

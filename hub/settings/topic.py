@@ -5,14 +5,32 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from hub.errors import TopicError
-from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
+from hub.settings.values import (
+    CallableName,
+    CallableNames,
+    Duration,
+    HandlerName,
+    HandlerNames,
+    Size,
+    one_or_many,
+)
 from hub.topics import Pattern
 
 _RULE_WORDS = ("anyone", "authenticated", "nobody", "token", "handler")
 _RULE_FORM = r"^(role:.+|user:\{[A-Za-z_]\w*\})$"
+_CALLER_WORDS = ("anyone", "authenticated", "nobody")
+_CALLER_FORM = r"^role:.+$"
 _SLOW_FORM = r"^conflate:[\w.\-]+$"
 
 
@@ -28,6 +46,12 @@ def _rule(value: str) -> str:
             "a rule is anyone, authenticated, nobody, token, handler, role:<value> or user:{placeholder}; "
             f"found {value!r}"
         )
+    return value
+
+
+def _caller_rule(value: str) -> str:
+    if value not in _CALLER_WORDS and not re.fullmatch(_CALLER_FORM, value):
+        raise ValueError(f"who may call is anyone, authenticated, nobody or role:<value>; found {value!r}")
     return value
 
 
@@ -50,6 +74,12 @@ Rule = Annotated[
     WithJsonSchema({"anyOf": [{"enum": list(_RULE_WORDS)}, {"type": "string", "pattern": _RULE_FORM}]}),
 ]
 Rules = Annotated[list[Rule], one_or_many(Rule), Field(min_length=1)]
+CallerRule = Annotated[
+    str,
+    AfterValidator(_caller_rule),
+    WithJsonSchema({"anyOf": [{"enum": list(_CALLER_WORDS)}, {"type": "string", "pattern": _CALLER_FORM}]}),
+]
+CallerRules = Annotated[list[CallerRule], one_or_many(CallerRule), Field(min_length=1)]
 Slow = Annotated[
     str,
     AfterValidator(_slow),
@@ -91,11 +121,11 @@ class HistorySettings(Strict):
 
 
 class TopicHandlers(Strict):
-    """Functions run on events of the topic, in order; `module:function`."""
+    """What is run on events of the topic, in order: `module:function`, or the https:// URL of a webhook."""
 
-    subscribe: CallableNames | None = Field(None, description="Before a subscription is made; may refuse it.")
-    unsubscribe: CallableNames | None = Field(None, description="After a subscription ended.")
-    publish: CallableNames | None = Field(
+    subscribe: HandlerNames | None = Field(None, description="Before a subscription is made; may refuse it.")
+    unsubscribe: HandlerNames | None = Field(None, description="After a subscription ended.")
+    publish: HandlerNames | None = Field(
         None, description="Before a publication is sent; may change or refuse it."
     )
 
@@ -141,13 +171,28 @@ class TopicSettings(Strict):
 
 
 class GlobalHandlers(Strict):
-    """Functions run on events of sessions and of the hub."""
+    """What is run on events of sessions and of the hub; connect and disconnect take URLs of webhooks too."""
 
-    connect: CallableNames | None = Field(None, description="Before a session is admitted; may refuse it.")
-    disconnect: CallableNames | None = Field(None, description="After a session ended.")
+    connect: HandlerNames | None = Field(None, description="Before a session is admitted; may refuse it.")
+    disconnect: HandlerNames | None = Field(None, description="After a session ended.")
     message: CallableNames | None = Field(None, description="A message that a client sent outside any topic.")
     start: CallableNames | None = Field(None, description="When the hub starts.")
     stop: CallableNames | None = Field(None, description="When the hub stops.")
+
+
+class RpcSettings(Strict):
+    """A function that clients call by name, and which clients may."""
+
+    run: HandlerName = Field(description="The function, module:function, or the URL of a webhook.")
+    allow: CallerRules | None = Field(None, description="Who may call it; unset: everybody who is connected.")
+
+
+def _run_alone(value: Any) -> Any:
+    return {"run": value} if isinstance(value, str) else value
+
+
+Rpc = Annotated[RpcSettings, BeforeValidator(_run_alone, json_schema_input_type=HandlerName | RpcSettings)]
+"""A function by its name alone, or with what else is said of it."""
 
 
 class ScheduleSettings(Strict):
@@ -180,9 +225,7 @@ class Declarations(Strict):
     handlers: GlobalHandlers = Field(
         default_factory=GlobalHandlers, description="Functions run on events of sessions and of the hub."
     )
-    rpc: dict[str, CallableName] = Field(
-        default_factory=dict, description="Functions that clients call by name."
-    )
+    rpc: dict[str, Rpc] = Field(default_factory=dict, description="Functions that clients call by name.")
     schedule: dict[str, ScheduleSettings] = Field(
         default_factory=dict, description="Functions run again and again."
     )

@@ -17,8 +17,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from hub.admission import Admission, Bound
-from hub.auth.bearer import presented_token
+from hub.auth.bearer import presented
 from hub.auth.origin import origin_allowed
+from hub.auth.requests import client_request
+from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
     CONNECTION_LIMIT,
@@ -92,9 +94,8 @@ class EventStreams:
         transport = EventTransport()
         session = PlainSession(self._node, transport, EVENT_STREAM, "sse")
         try:
-            established = await session.open_topic(
-                topic, presented_token(headers, query) or "", position_of(last)
-            )
+            brought = self._brought(scope, headers, query)
+            established = await session.open_topic(topic, brought, position_of(last))
         except Disconnect as error:
             session.end(error.code, error.reason)
             await _refuse(error, topic, headers)(scope, receive, send)
@@ -105,6 +106,11 @@ class EventStreams:
         start = {**_HEADERS, **cors(headers.get("origin"))}
         stream = Stream(session, transport, established, asked=bool(last))
         await stream.serve(start, receive, send, self._write_seconds)
+
+    def _brought(self, scope: Scope, headers: Headers, query: QueryParams) -> Credentials:
+        token, ticket = presented(headers, query)
+        request = client_request(scope, self._origins) if self._node.table.connect else None
+        return Credentials(token, ticket, headers.get("origin", ""), request)
 
 
 def last_event_id(headers: Headers, query: QueryParams) -> str:

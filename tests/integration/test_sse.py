@@ -170,7 +170,8 @@ def test_what_is_refused_is_refused_by_status_before_the_stream(hub: LiveHub) ->
         ("plain:a", nobody, 401, 101),
         ("members:a", f"token={hub.token('ann', exp=1)}", 401, 101),
         ("staff:a", staff, 403, 103),
-        ("nons:a", "", 404, 102),
+        ("nons:a", "", 401, 101),
+        ("nons:a", staff, 403, 103),
         ("a\x07b", "", 400, 107),
     ):
         with EventReader(hub, topic, query, Accept="text/event-stream") as reader:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +119,35 @@ def test_templates_are_filled() -> None:
     assert fill("echo:{connection}:{user}", {"connection": "c1", "user": "ann"}) == "echo:c1:ann"
     with pytest.raises(TopicError, match="no value"):
         fill("{nope}", {})
+
+
+def searched(text: str) -> re.Pattern[str]:
+    """The same pattern with every way of matching tried."""
+    return re.compile("([^:.]+)".join(map(re.escape, text.split("{a}"))))
+
+
+@given(
+    st.lists(st.text("ab-:.", min_size=1, max_size=3), min_size=1, max_size=3).map("{a}".join),
+    st.text("ab-:.", min_size=1, max_size=10),
+)
+def test_a_capture_that_ends_early_misses_no_topic(text: str, topic: str) -> None:
+    numbers = itertools.count()
+    pattern = Pattern.parse(re.sub(r"\{a\}", lambda _: f"{{a{next(numbers)}}}", text))
+    found = pattern.match(topic)
+    assert (found is not None) is (searched(text).fullmatch(topic) is not None)
+    if found is not None:
+        assert fill(pattern.text, found) == topic
+
+
+def test_a_capture_ends_where_the_text_after_it_comes_first() -> None:
+    assert Pattern.parse("dm:{from}-{to}").match("dm:a-b-c") == {"from": "a", "to": "b-c"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{a}-{b}-{c}-{d}-{e}x", "{a}-{b}-{c}:{d}-{e}-{f}x", "{a}--{b}--{c}--{d}y:{e:rest}"]
+)
+def test_no_name_makes_matching_take_long(text: str) -> None:
+    pattern, started = Pattern.parse(text), time.perf_counter()
+    for topic in ("-" * 255, "-" * 127 + ":" + "-" * 127, "a-" * 127):
+        assert pattern.match(topic) is None
+    assert time.perf_counter() - started < 0.1

@@ -100,7 +100,7 @@ async def test_a_handlers_refusal_is_422_and_its_failure_500_without_its_secrets
 
 
 async def test_unknown_topics_bad_names_and_features_that_are_off(hub: InProcessHub) -> None:
-    assert (await error(hub, "POST", "/api/topics/nons:a", 404, content="x"))["code"] == 102
+    assert (await error(hub, "POST", "/api/topics/nons:a", 401, content="x"))["code"] == 101
     assert (await error(hub, "GET", "/api/topics/plain:a", 404))["code"] == 108
     assert (await error(hub, "POST", "/api/topics/", 400, content="x"))["code"] == 107
     assert (await error(hub, "POST", "/api/topics/a%07b", 400, content="x"))["code"] == 107

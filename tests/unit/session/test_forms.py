@@ -134,7 +134,7 @@ async def test_filters_are_refused_where_they_are_wrong_or_not_offered(ann: HubC
     assert "cmp is one of" in (await refused(ann, "tags:1", tf={"key": "t", "cmp": "like"})).message
     assert "cannot be read" in (await refused(ann, "tags:1", tf={"key": "t", "cmp": "eq", "val": 1})).message
     assert "exclude" in (await refused(ann, "delta:1", tf=ONLY_A, delta="fossil")).message
-    assert (await refused(ann, "nowhere:1", tf=ONLY_A)).code == 102
+    assert (await refused(ann, "nowhere:1", tf=ONLY_A)).code == 103
     assert await ann.subscribe("plain:1", tf=None)
     assert await ann.subscribe("tags:1", tf=ONLY_A)
 

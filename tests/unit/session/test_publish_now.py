@@ -140,7 +140,7 @@ async def test_of_several_methods_in_one_command_the_first_is_read(hub: InProces
     ("topic", "data", "code"),
     [
         ("own:bob", 1, 103),
-        ("none", 1, 102),
+        ("none", 1, 103),
         ("news:\n", 1, 107),
         ("small:1", "too long for it", 107),
         ("typed:1", 1, 107),

@@ -61,7 +61,7 @@ async def test_a_topic_with_history_tells_its_position(hub: InProcessHub, ann: H
 
 
 async def test_refusals_have_their_codes(hub: InProcessHub, ann: HubClient) -> None:
-    assert await refused(ann, "nowhere:1") == 102
+    assert await refused(ann, "nowhere:1") == 103
     assert await refused(ann, "staff:1") == 103
     assert await refused(ann, "own:bob") == 103
     assert await refused(ann, "x" * 256) == 107

@@ -1,0 +1,254 @@
+"""Questions about permissions: may this client do that, what would it be told, and why.
+
+One answer for all who ask: `hub explain` by a configuration alone, `POST /api/explain` and the developers' page by a
+running node. It goes the way of a client: token, pattern, rules; handlers are named and never called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from hub.auth import claims as read
+from hub.auth.explanation import Reasons, Step, call_reasons, reasons
+from hub.auth.rules import ACTIONS as TOPIC_ACTIONS
+from hub.auth.rules import Question
+from hub.auth.tokens import TokenVerifier
+from hub.errors import (
+    BAD_FRAME,
+    INVALID_TOKEN,
+    NOT_AVAILABLE,
+    PERMISSION_DENIED,
+    TOKEN_EXPIRED,
+    Code,
+    ExpiredToken,
+    InvalidToken,
+)
+from hub.handlers import HandlerTable, TopicRule
+from hub.model import ANONYMOUS, Identity
+from hub.topics import check_topic
+
+ACTIONS: Final = (*TOPIC_ACTIONS, "rpc")
+_OFF: Final = {"presence": "presence is off", "history": "nothing is kept"}
+_NOWHERE: Final = "the defaults"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question: who (by `token`, by `user` and `claims`, or nobody by name) may do `action` to `topic`.
+
+    For `rpc` the topic is the method's name. `subscription_token` is one that the client would bring along.
+    """
+
+    action: str
+    topic: str
+    token: str = field(default="", repr=False)
+    user: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    subscription_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What would come of it.
+
+    `error` is the number that the client would get, 0 for none; `verdict` the sentence. `pattern` is the one that
+    matched, with the place of its declaration and its captures; empty where none did. `who` tells whether the client
+    would be let in at all. `handlers` run after the rules and may still refuse.
+    """
+
+    allowed: bool
+    error: int
+    verdict: str
+    action: str
+    topic: str
+    user: str
+    pattern: str = ""
+    owner: str = ""
+    origin: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+    who: tuple[Step, ...] = ()
+    rules_of: str = ""
+    rules_origin: str = ""
+    marks: tuple[Step, ...] = ()
+    rules: tuple[Step, ...] = ()
+    capabilities: tuple[Step, ...] = ()
+    handlers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused(Exception):
+    code: Code
+    step: Step
+
+
+class Inquiry:
+    """Answers questions about one configuration.
+
+    `verifier` is None where no key is configured; `anonymous` says whether clients without a token are let in.
+    """
+
+    def __init__(self, table: HandlerTable, verifier: TokenVerifier | None, *, anonymous: bool) -> None:
+        self._table = table
+        self._verifier = verifier
+        self._anonymous = anonymous
+
+    def answer(self, asked: Asked) -> Answer:
+        """The answer. Raises TopicError for a name that no topic has, ValueError for an action that is none."""
+        if asked.action not in ACTIONS:
+            raise ValueError(f"what is done is one of {', '.join(ACTIONS)}")
+        if asked.action != "rpc":
+            check_topic(asked.topic)
+        blank = Answer(False, 0, "", asked.action, asked.topic, asked.user)
+        try:
+            identity, step = self._identity(asked)
+        except _Refused as refused:
+            step = refused.step
+            return replace(blank, error=refused.code.number, verdict=f"not let in: {step.why}", who=(step,))
+        blank = replace(blank, user=identity.user, who=(step,))
+        return (
+            self._of_method(asked, identity, blank)
+            if asked.action == "rpc"
+            else self._of_topic(asked, identity, blank)
+        )
+
+    def _identity(self, asked: Asked) -> tuple[Identity, Step]:
+        if asked.token:
+            try:
+                identity = self._demand_verifier().verify_connection(asked.token)
+            except ExpiredToken as error:
+                raise _Refused(
+                    TOKEN_EXPIRED, Step("token", False, f"the token has expired: {error}")
+                ) from error
+            except InvalidToken as error:
+                raise _Refused(
+                    INVALID_TOKEN, Step("token", False, f"the token is refused: {error}")
+                ) from error
+            return identity, Step("token", True, "the token is good")
+        if asked.user or asked.claims:
+            return _claimed(asked), Step(
+                "claims", True, "as if a token had named the user and held the claims"
+            )
+        if not self._anonymous:
+            raise _Refused(
+                BAD_FRAME, Step("anonymous", False, "clients without a token are not let in (auth.anonymous)")
+            )
+        return ANONYMOUS, Step("anonymous", True, "clients without a token are let in (auth.anonymous)")
+
+    def _demand_verifier(self) -> TokenVerifier:
+        if self._verifier is None:
+            raise InvalidToken("no key is configured to verify tokens with")
+        return self._verifier
+
+    def _of_method(self, asked: Asked, identity: Identity, blank: Answer) -> Answer:
+        handler = self._table.rpc.get(asked.topic)
+        if handler is None:
+            verdict = "refused: there is no such method"
+            return replace(blank, error=NOT_AVAILABLE.number, verdict=verdict)
+        said = call_reasons(identity, handler.allow)
+        return replace(
+            _with(blank, said, NOT_AVAILABLE, (handler.name,)),
+            owner=handler.plugin,
+            origin=handler.origin,
+            rules_origin=handler.origin,
+        )
+
+    def _of_topic(self, asked: Asked, identity: Identity, blank: Answer) -> Answer:
+        found = self._table.find(asked.topic)
+        if found is None:
+            verdict = (
+                "refused: no pattern matches the topic (clients are told no more than where a rule refuses)"
+            )
+            return replace(blank, error=PERMISSION_DENIED.number, verdict=verdict)
+        rule, params = found
+        blank = replace(
+            blank,
+            pattern=rule.options.pattern,
+            owner=rule.options.owner,
+            origin=rule.origins.get("", ""),
+            params=params,
+        )
+        handlers = tuple(handler.name for handler in rule.handlers_of(asked.action))
+        granted = self._granted(asked, identity)
+        if granted is not None:
+            return _by_token(blank, *granted, handlers)
+        question = Question(identity, asked.action, asked.topic, params, bool(handlers))
+        said = reasons(question, rule.options)
+        whole = _with(blank, said, PERMISSION_DENIED, handlers)
+        whole = replace(whole, rules_origin=rule.origins.get(f"allow.{said.rules_of}", _NOWHERE))
+        return _as_far_as_on(whole, rule)
+
+    def _granted(self, asked: Asked, identity: Identity) -> tuple[Step, Code] | None:
+        """What a subscription token comes to, with the refusal; None where there is none, or it is not asked for."""
+        if not asked.subscription_token or asked.action != "subscribe":
+            return None
+        refusal = PERMISSION_DENIED
+        try:
+            self._demand_verifier().verify_subscription(
+                asked.subscription_token, topic=asked.topic, user=identity.user, client=""
+            )
+        except (ExpiredToken, InvalidToken) as error:
+            if isinstance(error, ExpiredToken):
+                refusal = TOKEN_EXPIRED
+            elif error.mismatch:
+                refusal = INVALID_TOKEN
+            return Step("subscription token", False, f"it is refused: {error}"), refusal
+        why = "it is good for this topic and this user, and goes before all rules"
+        return Step("subscription token", True, why), refusal
+
+
+def _claimed(asked: Asked) -> Identity:
+    """The identity that a token with these claims would give; raises _Refused where it would be refused."""
+    given = {**asked.claims, **({"sub": asked.user} if asked.user else {})}
+    try:
+        return Identity(user=read.string(given, "sub"), claims=given, topics=read.granted_topics(given))
+    except InvalidToken as error:
+        raise _Refused(
+            INVALID_TOKEN, Step("claims", False, f"a token with them is refused: {error}")
+        ) from error
+
+
+def _with(blank: Answer, said: Reasons, refusal: Code, handlers: tuple[str, ...]) -> Answer:
+    verdict = f"{'allowed' if said.allowed else 'refused'}: {said.sentence}"
+    if said.allowed and handlers:
+        verdict += f"; {_still_to_ask(handlers)}"
+    return replace(
+        blank,
+        allowed=said.allowed,
+        error=0 if said.allowed else refusal.number,
+        verdict=verdict,
+        rules_of=said.rules_of,
+        marks=said.marks,
+        rules=said.rules,
+        capabilities=said.capabilities,
+        handlers=handlers,
+    )
+
+
+def _by_token(blank: Answer, granted: Step, refusal: Code, handlers: tuple[str, ...]) -> Answer:
+    verdict = f"{'allowed' if granted.admits else 'refused'}: {granted.why}"
+    if granted.admits and handlers:
+        verdict += f"; {_still_to_ask(handlers)}"
+    error = 0 if granted.admits else refusal.number
+    return replace(
+        blank,
+        allowed=granted.admits,
+        error=error,
+        verdict=verdict,
+        who=(*blank.who, granted),
+        handlers=handlers,
+    )
+
+
+def _still_to_ask(handlers: tuple[str, ...]) -> str:
+    return f"then {', '.join(handlers)} runs and may refuse, which only a running hub finds out"
+
+
+def _as_far_as_on(answer: Answer, rule: TopicRule) -> Answer:
+    """Presence and history are refused where they are off, once the rules have allowed them."""
+    on = {"presence": rule.options.presence, "history": rule.options.history is not None}
+    if not answer.allowed or on.get(answer.action, True):
+        return answer
+    verdict = f"not available: the rules allow it, and {_OFF[answer.action]} on this topic"
+    return replace(answer, allowed=False, error=NOT_AVAILABLE.number, verdict=verdict)
