@@ -306,14 +306,12 @@ class HubHttpProtocol(StrictRequests):
 
     def _counted_as(self, admission: Admission) -> str:
         """The address under which this connection counts, of whoever uvicorn's proxy handling will find behind it."""
-        host, forwarded = self.client[0] if self.client else None, False
+        host = self.client[0] if self.client else None
+        told = [value for name, value in self.headers if name == b"x-forwarded-for"]
         proxies = getattr(self.app, "trusted_hosts", None)
-        if proxies is not None and host in proxies:
-            told = [value for name, value in self.headers if name == b"x-forwarded-for"]
-            found = proxies.get_trusted_client_address(b", ".join(told).decode("latin-1"))[0] if told else ""
-            if found:
-                host, forwarded = found, True
-        return admission.addresses.of(host, forwarded=forwarded)
+        if told and proxies is not None and host in proxies:
+            host = proxies.get_trusted_client_address(b", ".join(told).decode("latin-1"))[0] or host
+        return admission.addresses.of(host, forwarded=bool(told))
 
     def _watch(self) -> None:
         if self._watched < self._requests:
