@@ -33,6 +33,8 @@ BODY_SECONDS: Final = 40.0
 """How long a body may take; a little longer than the API waits, whose answer says more."""
 CHUNK_BYTES: Final = 65_536
 """Bytes that may come round the chunks of a body, beyond eight for each byte in them."""
+UNREAD_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that may come of a body after the answer, which the client might not see if it were cut while it sends."""
 AT_ONCE: Final = 64
 """Requests of one connection that are answered before others have their turn."""
 
@@ -90,6 +92,8 @@ class HubHttpProtocol(StrictRequests):
         """Bytes of the body that have come, and..."""
         self._round = 0
         """...those that came round them: sizes and extensions of chunks, and fields behind the last."""
+        self._unread = 0
+        """Bytes that came of a body whose request had been answered."""
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait for a request.
@@ -129,7 +133,8 @@ class HubHttpProtocol(StrictRequests):
         if self._asked is not None:
             self._await()
         if self._in_body:
-            self._heed_body(len(data) - (self._taken - taken) if requests == self._requests else 0)
+            around = len(data) - (self._taken - taken) if requests == self._requests else 0
+            self._heed_body(around, len(data))
         elif requests == self._requests and self._in_headers:
             self._heading += len(data)
             self._watch()
@@ -163,12 +168,21 @@ class HubHttpProtocol(StrictRequests):
         else:
             cycle.keep_alive = False
 
-    def _heed_body(self, around: int) -> None:
-        """Sees to it that a body comes in time, and is not made of chunks without an end."""
+    def _heed_body(self, around: int, size: int) -> None:
+        """Sees to it that a body comes in time, and that there is an end of it, before the answer and after it.
+
+        Of what has come now, `around` bytes are not the body's.
+        """
         if self._body_watched < self._requests:
             self._body_watched = self._requests
             self._body_deadlines.add(self, -self._requests)
-            self._round = 0
+            self._round = self._unread = 0
+        if self.cycle.response_complete:
+            self._unread += size
+            if self._unread > UNREAD_BYTES:
+                self._deaf = True
+                self.transport.abort()
+                return
         self._round += around
         if self._round > CHUNK_BYTES + 8 * self._taken:
             self._break(400, b"there is more round the chunks of the body than in them\n")
