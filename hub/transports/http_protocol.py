@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
+from hub import metrics
 from hub.admission import Admission
 from hub.protocol.answers import Answer, Prompt
 from hub.transports.admitting import turning_away
@@ -139,12 +140,15 @@ class HubHttpProtocol(StrictRequests):
             self._heading += len(data)
             self._watch()
             if self._heading > HEADER_BYTES:
+                _over("headers")
                 refuse(self.transport, 431, [], b"the headers of the request are too long\n")
 
     def _give_up(self, error: Exception) -> None:
         """Refuses the request that is being read."""
         found = error.__context__
         if isinstance(found, BadRequest):
+            if found.status in (414, 431):
+                _over("headers")
             self._break(found.status, f"{found.reason}\n".encode())
         else:
             self.logger.warning("Invalid HTTP request received.")
@@ -180,11 +184,13 @@ class HubHttpProtocol(StrictRequests):
         if self.cycle.response_complete:
             self._unread += size
             if self._unread > UNREAD_BYTES:
+                _over("body_bytes")
                 self._deaf = True
                 self.transport.abort()
                 return
         self._round += around
         if self._round > CHUNK_BYTES + 8 * self._taken:
+            _over("body_bytes")
             self._break(400, b"there is more round the chunks of the body than in them\n")
 
     def _should_upgrade_to_ws(self) -> bool:
@@ -342,6 +348,7 @@ class HubHttpProtocol(StrictRequests):
         if number < 0:
             self._body_overdue(number)
         elif self._heading:
+            _over("header_seconds")
             refuse(self.transport, 408, [], b"the headers of the request did not come in time\n")
         else:
             self.transport.close()
@@ -352,6 +359,7 @@ class HubHttpProtocol(StrictRequests):
         if self.flow.read_paused:
             self._body_deadlines.add(self, number)  # it is the endpoint that does not read on
         else:
+            _over("body_seconds")
             self._break(408, b"the body of the request did not come in time\n")
 
 
@@ -361,6 +369,10 @@ def _deadlines(server_state: Any) -> tuple[Deadlines, Deadlines]:
     if found is None:
         found = server_state.hub_deadlines = (Deadlines(HEADER_SECONDS), Deadlines(BODY_SECONDS))
     return found
+
+
+def _over(limit: str) -> None:
+    metrics.LIMITED.labels(limit).inc()
 
 
 def _forgetting(connections: set[Any], admission: Admission | None) -> Callable[[Connection], None]:
