@@ -26,14 +26,19 @@ def _plain(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", mask(text))
 
 
+def _indented(traceback: str) -> str:
+    # An error's text may hold line breaks that somebody else chose, and none may begin what looks like an event.
+    return "\n".join(f"  {_plain(line)}" for line in traceback.split("\n"))
+
+
 class TextFormatter(logging.Formatter):
-    """`time level logger: message`, for terminals."""
+    """`time level logger: message`, for terminals; a traceback stands indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it where there is one."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{stamp} {record.levelname.lower():7} {record.name}: {_plain(record.getMessage())}"
-        return f"{line}\n{mask(self.formatException(record.exc_info))}" if record.exc_info else line
+        return f"{line}\n{_indented(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):

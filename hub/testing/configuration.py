@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 from hub.auth.tokens import sign
 from hub.loader.blueprint import Blueprint
@@ -18,7 +19,11 @@ API_KEY: Final = "an-api-key-for-tests-only"
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "database": {"url": "sqlite://"},
-    "limits": dict.fromkeys(LimitSettings.model_fields.keys() - {"revocations"}),
+    "limits": {
+        name: None
+        for name, limit in LimitSettings.model_fields.items()
+        if NoneType in get_args(limit.annotation)
+    },
     "auth": {
         "anonymous": True,
         "jwt": {"secret": SECRET, "require_exp": False},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,10 @@ TOPICS = {"room:{x}": {"allow": MEMBERS}}
 
 
 @pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks are taken thirty times as often."""
     monkeypatch.setattr(revoking, "ROUND_SECONDS", revoking.ROUND_SECONDS / 30)
     monkeypatch.setattr(revoking, "REREAD_SECONDS", revoking.REREAD_SECONDS / 30)
-    return
 
 
 def configured(
@@ -64,13 +63,13 @@ def refuses(hub: InProcessHub, user: str, **claims: Any) -> bool:
 
 
 @pytest.fixture
-async def own_database(postgres_server: PostgresServer) -> AsyncIterator[str]:
+async def own_database(postgres_server: PostgresServer) -> str:
     """A database on a server that a test may break."""
     name = f"revoked_{secrets.token_hex(4)}"
     connection = await asyncpg.connect(postgres_server.url)
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
-    yield postgres_server.url.removesuffix("postgres") + name
+    return postgres_server.url.removesuffix("postgres") + name
 
 
 @pytest.fixture
