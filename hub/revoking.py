@@ -139,7 +139,7 @@ class Revoking:
 
     async def _put_in_force(self, entry: Revocation) -> None:
         try:
-            await self._table.put([entry])
+            await self._table.store([entry])
         except StoreError as error:
             _log.error("nothing was revoked or lifted: %s", error)
             if error.unknown:
@@ -185,7 +185,7 @@ class Revoking:
     async def _store(self) -> None:
         waiting = list(self._unstored.values())
         try:
-            await self._table.put(waiting)
+            await self._table.store(waiting)
         except StoreError as error:
             _log.warning("revocations of other nodes are stored later: %s", error)
             return

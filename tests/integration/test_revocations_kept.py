@@ -156,7 +156,7 @@ async def test_what_nobody_told_is_read_from_the_database_and_ends_what_is_open(
     async with InProcessHub(configured(database=url)) as hub:
         ann = await hub.connect("ann")
         database = Database(url)
-        await RevocationTable(database).put([Revocation("user", "ann", int(time.time() * 1_000))])
+        await RevocationTable(database).store([Revocation("user", "ann", int(time.time() * 1_000))])
         await database.close()
         assert await ann.expect_close() == (3500, "token revoked")
         assert refuses(hub, "ann")
