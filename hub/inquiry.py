@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hub.auth import claims as read
 from hub.auth.explanation import Reasons, Step, call_reasons, reasons
+from hub.auth.revocations import Revocations
 from hub.auth.rules import ACTIONS as TOPIC_ACTIONS
 from hub.auth.rules import Question
 from hub.auth.tokens import TokenVerifier
@@ -86,10 +87,19 @@ class _Refused(Exception):
 class Inquiry:
     """Answers questions about one configuration.
 
-    `verifier` is None where no key is configured; `anonymous` says whether clients without a token are let in.
+    `verifier` is None where no key is configured; `anonymous` says whether clients without a token are let in;
+    `revocations` are those of a running hub.
     """
 
-    def __init__(self, table: HandlerTable, verifier: TokenVerifier | None, *, anonymous: bool) -> None:
+    def __init__(
+        self,
+        table: HandlerTable,
+        verifier: TokenVerifier | None,
+        *,
+        anonymous: bool,
+        revocations: Revocations | None = None,
+    ) -> None:
+        self._revocations = revocations
         self._table = table
         self._verifier = verifier
         self._anonymous = anonymous
@@ -106,6 +116,9 @@ class Inquiry:
         except _Refused as refused:
             step = refused.step
             return replace(blank, error=refused.code.number, verdict=f"not let in: {step.why}", who=(step,))
+        if self._revocations is not None and self._revocations.refuse(identity):
+            step = Step("revocations", False, "the token or its user has been revoked")
+            return replace(blank, error=INVALID_TOKEN.number, verdict=f"not let in: {step.why}", who=(step,))
         blank = replace(blank, user=identity.user, who=(step,))
         return (
             self._of_method(asked, identity, blank)
@@ -169,6 +182,9 @@ class Inquiry:
             origin=rule.origins.get("", ""),
             params=params,
         )
+        if self._revocations is not None and self._revocations.bar(identity.user, asked.topic):
+            barred = Step("revocations", False, "the user has been barred from this topic")
+            return _by_token(blank, barred, PERMISSION_DENIED, ())
         handlers = tuple(handler.name for handler in rule.handlers_of(asked.action))
         granted = self._granted(asked, identity)
         if granted is not None:
@@ -185,9 +201,11 @@ class Inquiry:
             return None
         refusal = PERMISSION_DENIED
         try:
-            self._demand_verifier().verify_subscription(
+            grant = self._demand_verifier().verify_subscription(
                 asked.subscription_token, topic=asked.topic, user=identity.user, client=""
             )
+            if self._revocations is not None and self._revocations.strike(grant.mark):
+                raise InvalidToken("it has been revoked")
         except (ExpiredToken, InvalidToken) as error:
             if isinstance(error, ExpiredToken):
                 refusal = TOKEN_EXPIRED

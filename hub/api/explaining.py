@@ -29,6 +29,8 @@ async def explain(desk: Desk, key: ApiKey, request: wire.Explain) -> Answer:
 def answered(node: Node, asked: Asked) -> Answer:
     """The node's answer; raises ReplyError 107 for an action that is none, and TopicError."""
     try:
-        return Inquiry(node.table, node.verifier, anonymous=node.anonymous).answer(asked)
+        return Inquiry(
+            node.table, node.verifier, anonymous=node.anonymous, revocations=node.revocations
+        ).answer(asked)
     except ValueError as error:
         raise ReplyError(BAD_REQUEST, f"bad request: {error}") from error

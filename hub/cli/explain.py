@@ -63,7 +63,12 @@ def command(
     settings = blueprint.settings
     inquiry = Inquiry(
         blueprint.table,
-        make_verifier(settings.auth, clock=time.time, monotonic=time.monotonic),
+        make_verifier(
+            settings.auth,
+            clock=time.time,
+            monotonic=time.monotonic,
+            longest_life=settings.limits.token_life,
+        ),
         anonymous=settings.auth.anonymous,
     )
     text = sys.stdin.read().strip() if token == "-" else (token or "").strip()  # noqa: S105 - a dash is no token
