@@ -75,10 +75,6 @@ NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
     ],
     "protobuf": [(ended(PROTOBUF_CONNECT, protocol="centrifuge-protobuf"), "3501")],
     "map subscriptions": [(ended(CONNECT, MAP), "107")],
-    "rate limits": [
-        (refused({"client": {"rate": 5}}), "E101"),
-        (refused({"server": {"connections": 5}}), "E101"),
-    ],
     "admin page": [(answered("/admin/", "/asyncapi.json"), "404")],
 }
 
