@@ -21,6 +21,7 @@ from hub.errors import (
     NOT_AVAILABLE,
     PERMISSION_DENIED,
     TOKEN_EXPIRED,
+    UNKNOWN_TOPIC,
     Code,
     ExpiredToken,
     InvalidToken,
@@ -155,12 +156,9 @@ class Inquiry:
         )
 
     def _of_topic(self, asked: Asked, identity: Identity, blank: Answer) -> Answer:
-        found = self._table.find(asked.topic)
+        granted, found = self._granted(asked, identity), self._table.find(asked.topic)
         if found is None:
-            verdict = (
-                "refused: no pattern matches the topic (clients are told no more than where a rule refuses)"
-            )
-            return replace(blank, error=PERMISSION_DENIED.number, verdict=verdict)
+            return _of_no_topic(blank, granted)
         rule, params = found
         blank = replace(
             blank,
@@ -170,7 +168,6 @@ class Inquiry:
             params=params,
         )
         handlers = tuple(handler.name for handler in rule.handlers_of(asked.action))
-        granted = self._granted(asked, identity)
         if granted is not None:
             return _by_token(blank, *granted, handlers)
         question = Question(identity, asked.action, asked.topic, params, bool(handlers))
@@ -207,6 +204,18 @@ def _claimed(asked: Asked) -> Identity:
         raise _Refused(
             INVALID_TOKEN, Step("claims", False, f"a token with them is refused: {error}")
         ) from error
+
+
+def _of_no_topic(blank: Answer, granted: tuple[Step, Code] | None) -> Answer:
+    """A token that is good tells its bearer that there is no such topic; others are told no more than by a rule."""
+    if granted is None:
+        verdict = "refused: no pattern matches the topic (clients are told no more than where a rule refuses)"
+        return replace(blank, error=PERMISSION_DENIED.number, verdict=verdict)
+    step, refusal = granted
+    if not step.admits:
+        return _by_token(blank, step, refusal, ())
+    verdict = "refused: no pattern matches the topic, though the subscription token is good for it"
+    return replace(blank, error=UNKNOWN_TOPIC.number, verdict=verdict, who=(*blank.who, step))
 
 
 def _with(blank: Answer, said: Reasons, refusal: Code, handlers: tuple[str, ...]) -> Answer:

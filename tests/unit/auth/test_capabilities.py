@@ -47,7 +47,8 @@ def test_a_capability_covers_what_its_pattern_says(
 
 
 @pytest.mark.parametrize(
-    "user", ["{x}", "{x:rest}", "*", "[^x]*", "(?:", "\\", "a|b", "{sub}", "x)|(y", "]", "{_:rest}", "#ann", "$"]
+    "user",
+    ["{x}", "{x:rest}", "*", "[^x]*", "(?:", "\\", "a|b", "{sub}", "x)|(y", "]", "{_:rest}", "#ann", "$"],
 )
 def test_a_name_is_taken_literally(user: str) -> None:
     assert covers("inbox:{sub:rest}", f"inbox:{user}", user)
@@ -76,7 +77,9 @@ def test_a_name_with_separators_reaches_into_nobody_elses_topics(
 
 
 @given(
-    st.sampled_from(("inbox:{sub}", "inbox:{sub}:*", "dm:{sub}-{peer}", "dm:{peer}-{sub}", "{sub}", "a{sub:rest}")),
+    st.sampled_from(
+        ("inbox:{sub}", "inbox:{sub}:*", "dm:{sub}-{peer}", "dm:{peer}-{sub}", "{sub}", "a{sub:rest}")
+    ),
     st.text("ab-:.{}*", min_size=1, max_size=8),
     st.lists(st.text("ab-:.{}*", min_size=1, max_size=4), min_size=1, max_size=20, unique=True),
 )
