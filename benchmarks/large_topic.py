@@ -40,6 +40,7 @@ CONFIG: Final = f"""
 version: 1
 database: {{url: "sqlite://"}}
 client: {{ping: 10m}}
+limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 auth: {{anonymous: true, api_keys: {{bench: {{key: "{KEY}"}}}}}}
 topics:
   "{{topic:rest}}":

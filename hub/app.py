@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,19 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 
 from hub import __version__, metrics
+from hub.admission import Addresses, Admission
 from hub.api.dev import DevDesk, Signer, dev_routes
 from hub.api.front import FrontedApp, api_routes
 from hub.api.health import Check, Figures, health_routes
+from hub.api.openapi import Offer, openapi_route
 from hub.api.pages import PageFiles, dev_page_routes
 from hub.api.plugin_routes import PluginSeat, mount
 from hub.api.server import ApiMethod, server_api
+from hub.api.tickets import ticket_routes
 from hub.api.topics import topic_routes
 from hub.attendance import Attendance
 from hub.auth.api_keys import ApiKeys
-from hub.auth.tokens import TokenVerifier
+from hub.auth.revocations import Revocations
 from hub.broker.broadcast import Bridge
 from hub.broker.factory import make_broker
 from hub.cluster import Cluster
@@ -43,15 +46,19 @@ from hub.outbox import Tick
 from hub.presence.amends import Amends
 from hub.presence.factory import make_presence
 from hub.presence.keeper import PresenceKeeper
+from hub.revoking import Revoking
 from hub.router import Router
 from hub.schedules import Scheduler
 from hub.services import NodeServices
 from hub.settings.model import Settings
+from hub.settings.verification import make_verifier
 from hub.store.engine import Database
 from hub.store.migrator import Migrator
 from hub.store.owners import Owner, core
+from hub.store.revocations import RevocationTable
 from hub.tasks import Tasks
 from hub.topics import check_topic
+from hub.transports.admitting import Admit
 from hub.transports.one_way_socket import OneWaySocket
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
@@ -107,17 +114,28 @@ class Hub:
             mended=self._mended,
         )
         self.cluster = Cluster(node_id, self._control, self.tasks, monotonic)
+        self.revoking = self._revoking(settings, clock)
         self.node = Node(
             router=self.router,
             attendance=self.attendance,
             presence=self.presence,
-            verifier=token_verifier(settings, clock),
+            verifier=make_verifier(settings.auth, clock=clock, monotonic=monotonic),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
+            revoking=self.revoking,
             tasks=self.tasks,
             wheel=self.wheel,
             clock=clock,
+        )
+        self.published = self.node.verifier.ring.published if self.node.verifier else None
+        self.admission = Admission(
+            connections=settings.limits.connections,
+            per_address=settings.limits.connections_per_ip,
+            handshakes=settings.limits.handshakes,
+            addresses=Addresses(settings.server.trusted_proxies),
+            refusals=self.node.refusals,
+            clock=monotonic,
         )
         self.bridge = Bridge(self.broker, self.router, node=self.node.id, linger=LINGER_SECONDS)
         self.router.attach(self.bridge)
@@ -130,12 +148,15 @@ class Hub:
             clock=monotonic,
         )
         self.leases = Leases(_lease_store(settings, node_id))
-        blueprint.table.services = NodeServices(self.node, self.database, self.leases)
+        blueprint.table.services = NodeServices(self.node, self.database, self.leases, blueprint.egress)
+        blueprint.webhooks.node = node_id
         self.checks: dict[str, Check] = {
             "broker": lambda: self.bridge.ready,
             "database": self.check_database,
             "accepting": lambda: not self.node.draining,
         }
+        if (published := self.published) is not None:
+            self.checks["keys"] = lambda: published.usable
         self.figures: Figures = _own_figures
         """The metrics as text: those of this process, unless whoever runs several has others."""
         self.scheduler = Scheduler(blueprint.table, self.tasks, self.router.subscribers, self.leases)
@@ -165,11 +186,16 @@ class Hub:
     def _parts(self) -> list[tuple[str, _Step, _Step]]:
         """What has to be started and stopped, by name, in the order of start."""
         table = self.blueprint.table
+        published = self.published
         return [
+            *([("published keys", published.start, published.stop)] if published else ()),
             ("database", self._start_database, self.database.close),
             ("broker", self._start_broker, self.bridge.stop),
             ("presence", self.presence.start, self.presence.stop),
             ("cluster", self._start_cluster, self.cluster.leave),
+            ("connections to other servers", _nothing, self.blueprint.egress.close),
+            ("webhooks", _nothing, self.blueprint.webhooks.close),
+            ("revocations", self.revoking.start, self.revoking.stop),
             ("joins and leaves", _nothing, self.attendance.close),
             ("upkeep of presence", self.presence_keeper.start, self.presence_keeper.stop),
             ("clock", self._start_clock, self._stop_clock),
@@ -214,6 +240,19 @@ class Hub:
 
     async def _start_schedules(self) -> None:
         self.scheduler.start()
+
+    def _revoking(self, settings: Settings, clock: Callable[[], float]) -> Revoking:
+        jwt, limits = settings.auth.jwt, settings.limits
+        return Revoking(
+            Revocations(limits.revocations, clock),
+            RevocationTable(self.database),
+            self.cluster,
+            clock=clock,
+            linked=self.broker.shared,
+            mended=self._mended,
+            token_life=limits.token_life if jwt.require_exp else None,
+            leeway=jwt.leeway,
+        )
 
     def _mended(self) -> int:
         """How often the connection to the broker was mended."""
@@ -284,26 +323,8 @@ def _lease_store(settings: Settings, node: str) -> LeaseStore:
     return make_lease_store(broker.url, prefix=broker.prefix, owner=node, term=TERM_SECONDS, clock=steady)
 
 
-def token_verifier(settings: Settings, clock: Callable[[], float]) -> TokenVerifier | None:
-    """What verifies tokens; None where no key is configured."""
-    jwt = settings.auth.jwt
-    secret = jwt.secret.get_secret_value() if jwt.secret else None
-    if secret is None and jwt.public_key is None:
-        return None
-    return TokenVerifier(
-        secret=secret,
-        public_key=jwt.public_key,
-        algorithms=jwt.algorithms,
-        audience=jwt.audience,
-        issuer=jwt.issuer,
-        leeway=jwt.leeway,
-        require_exp=jwt.require_exp,
-        clock=clock,
-    )
-
-
 def _limits(settings: Settings) -> Limits:
-    client = settings.client
+    client, limits = settings.client, settings.limits
     return Limits(
         ping=client.ping,
         pong_timeout=client.pong_timeout,
@@ -314,6 +335,11 @@ def _limits(settings: Settings) -> Limits:
         subscriptions=client.subscriptions,
         history_page=client.history_page,
         recovery_page=client.recovery_page,
+        connections_per_user=settings.limits.connections_per_user,
+        commands=limits.commands,
+        publishes_per_user=limits.publishes_per_user,
+        publishes_per_topic=limits.publishes_per_topic,
+        api_requests=limits.api_requests,
     )
 
 
@@ -321,7 +347,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     """The public application: client transports, plugins' routes, and the API where it has no port of its own."""
     node, settings = hub.node, hub.blueprint.settings
     origins = settings.server.allowed_origins
-    keys = _api_keys(settings)
+    keys = _api_keys(settings, node.clock)
     public = settings.server.internal is None
     api = _server_api(hub, keys) if public else {}
     routes: list[BaseRoute] = [
@@ -332,8 +358,9 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
             for path, template in hub.blueprint.sockets.items()
         ),
         WebSocketRoute("/ws/{topic:path}", TopicSocket(node, origins)),
-        *sse_routes(node, origins),
+        *sse_routes(node, origins, hub.admission),
         *topic_routes(node, keys, body_bytes=settings.api.body_bytes, allowed_origins=origins),
+        *ticket_routes(node, keys, origins),
         *_plugin_routes(hub, keys),
         *health_routes(hub.checks, metrics=hub.figures if public else None),
         *api_routes(api),
@@ -341,17 +368,34 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}
-    counting = [Middleware(CountRequests)]
+    if public:
+        routes.append(_document_route(hub, fronts, None))
+    counting = [Middleware(CountRequests), Middleware(Admit, hub.admission)]
     return FrontedApp(
-        fronts, metrics.count_request, routes=routes, middleware=counting, lifespan=_lifespan(hub)
+        fronts,
+        metrics.count_request,
+        hub.admission,
+        routes=routes,
+        middleware=counting,
+        lifespan=_lifespan(hub),
     )
 
 
 def create_internal_app(hub: Hub) -> Starlette:
     """What listens on the internal port: the server API, health and metrics. Its requests are not counted."""
-    api = _server_api(hub, _api_keys(hub.blueprint.settings))
-    routes = [*health_routes(hub.checks, metrics=hub.figures), *api_routes(api)]
+    settings = hub.blueprint.settings
+    keys = _api_keys(settings, hub.node.clock)
+    api = _server_api(hub, keys)
+    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
+    document = _document_route(hub, api, settings.server.port)
+    routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api), document]
     return FrontedApp(api, lambda _: None, routes=routes)
+
+
+def _document_route(hub: Hub, api: Iterable[str], public_port: int | None) -> BaseRoute:
+    plugins = {plugin.name: plugin.routes for plugin in hub.blueprint.plugins if plugin.routes}
+    methods = [path.removeprefix("/api/") for path in api]
+    return openapi_route(Offer(methods, plugins, metrics=True, public_port=public_port))
 
 
 def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:
@@ -361,9 +405,12 @@ def _server_api(hub: Hub, keys: ApiKeys) -> dict[str, ApiMethod]:
     )
 
 
-def _api_keys(settings: Settings) -> ApiKeys:
+def _api_keys(settings: Settings, clock: Callable[[], float]) -> ApiKeys:
+    keys = settings.auth.api_keys
     return ApiKeys(
-        {name: (key.key.get_secret_value(), key.allow) for name, key in settings.auth.api_keys.items()}
+        {name: (key.key.get_secret_value(), key.allow) for name, key in keys.items()},
+        {name: key.until for name, key in keys.items()},
+        clock,
     )
 
 

@@ -4,14 +4,18 @@ The tree::
 
     HubError
     ├── ReplyError        a numbered answer to one command (100-399 the hub's, 400-1999 plugins')
-    │   └── InvalidPayload    107 for a payload that breaks its topic's schema
+    │   ├── InvalidPayload    107 for a payload that breaks its topic's schema
+    │   ├── TooManyRequests   111, with the time after which it may be tried again
+    │   └── KeysUnavailable   100 for a token while the keys that might verify it cannot be had
     ├── Disconnect        a numbered end of a session (3000-3999 the hub's, 4000-4999 plugins')
     ├── Unsubscribe       a numbered end of one subscription (2000-2999)
     ├── TopicError        a topic name or pattern that the grammar refuses
     ├── InvalidToken      a token that cannot be verified, or is for another topic, user or client
+    │   └── UnknownKey        a token whose key a look at the published ones may find
     ├── ExpiredToken      a genuine token whose time has passed
     ├── UnusableKey       a secret, public key or API key that the configuration gives and that cannot serve
     ├── LeaseLost         a lease ended while work ran under it, or might have
+    ├── FetchError        another server could not be asked over HTTP, or may not be
     ├── BrokerError       the broker cannot be reached, or did not answer in time
     └── StoreError        the database cannot be used: wrong URL, unreachable, not migrated
 
@@ -24,6 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FetchFault: TypeAlias = Literal["refused", "unreachable", "timeout", "too_large", "broken"]
+"""What kept a request to another server from an answer: the rules, the network, the clock, its size, its form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +264,24 @@ class InvalidPayload(ReplyError):
         super().__init__(BAD_REQUEST, message)
 
 
+class KeysUnavailable(ReplyError):
+    """Refuses a token for now: nobody can say what it is worth until the published keys have been fetched.
+
+    It is 100 and temporary, so that SDKs keep the token and come back, where an invalid token makes them stop for good.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(INTERNAL, "the token cannot be verified at the moment; try again later")
+
+
+class TooManyRequests(ReplyError):
+    """Refuses what came too fast (111); `seconds` is how long until it may be tried again."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        self.seconds = seconds
+        super().__init__(TOO_MANY_REQUESTS, message)
+
+
 class Disconnect(HubError):
     """Ends a session with a number and a reason of at most 123 bytes of UTF-8.
 
@@ -295,6 +321,10 @@ class InvalidToken(HubError):
         super().__init__(reason)
 
 
+class UnknownKey(InvalidToken):
+    """A token that names a key which is not known here; it may have been published since the last look."""
+
+
 class ExpiredToken(HubError):
     """A genuine token whose time has passed; the client may come back with a fresh one (109)."""
 
@@ -321,11 +351,27 @@ class LeaseLost(HubError):
     """A lease ended under the work that needed it, which was cancelled: another node may do it now."""
 
 
+class FetchError(HubError):
+    """Another server could not be asked over HTTP, may not be, or did not answer as it must.
+
+    `kind` says which; the text says why, and never repeats the URL, which may hold a secret.
+    """
+
+    def __init__(self, kind: FetchFault, message: str) -> None:
+        self.kind: FetchFault = kind
+        super().__init__(message)
+
+
 class StoreError(HubError):
     """The database cannot be used as it is: its URL is wrong, it does not answer, it is not migrated.
 
-    The text names the database without its password, what is wrong, and the remedy where there is one.
+    The text names the database without its password, what is wrong, and the remedy where there is one. `unknown` is
+    true when what was to be stored may have been stored all the same.
     """
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        self.unknown = unknown
+        super().__init__(message)
 
 
 @contextmanager

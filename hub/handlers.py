@@ -13,6 +13,7 @@ from logging import Logger
 from typing import Any
 
 from hub import metrics
+from hub.credentials import ClientRequest
 from hub.errors import INTERNAL, Disconnect, ReplyError
 from hub.model import ANONYMOUS, Identity, TopicOptions
 from hub.plugin import Context, Services
@@ -79,6 +80,7 @@ class Call:
     identity: Identity = ANONYMOUS
     client: str = ""
     method: str = ""
+    request: ClientRequest | None = None
 
 
 @dataclass(slots=True)
@@ -111,6 +113,7 @@ class HandlerTable:
             call.identity,
             call.client,
             call.method,
+            request=call.request,
         )
         try:
             async with asyncio.timeout(handler.timeout):

@@ -64,6 +64,6 @@ def configure(level: str, form: Literal["auto", "text", "json"]) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "alembic"):
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
-    for name in ("uvicorn.access", "alembic", "aiosqlite", "httpx", "httpcore"):
+    for name in ("uvicorn.access", "alembic", "aiosqlite", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, root.level))

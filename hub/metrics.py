@@ -75,11 +75,23 @@ DISCONNECTS = Counter("hub_disconnects", "Sessions ended by the hub, by code.", 
 UNSUBSCRIBES = Counter(
     "hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY
 )
+REFUSED_CONNECTIONS = Counter(
+    "hub_refused_connections",
+    "Connections refused because a limit was reached: the process's, the address's, the user's, or of handshakes.",
+    ["reason"],
+    registry=REGISTRY,
+)
 COMMANDS = HotCounter("hub_commands", "Client commands handled, by method.", ["method"], registry=REGISTRY)
 REPLY_ERRORS = Counter(
     "hub_reply_errors",
     "Commands answered with an error, by method and code.",
     ["method", "code"],
+    registry=REGISTRY,
+)
+LIMITED = Counter(
+    "hub_limited",
+    "What was refused because it went over a limit, by the limit's name.",
+    ["limit"],
     registry=REGISTRY,
 )
 PUBLICATIONS = HotCounter("hub_publications", "Publications accepted on this node.", registry=REGISTRY)
@@ -120,6 +132,18 @@ HANDLER_ERRORS = Counter(
     "Handler calls that failed or took too long.",
     ["plugin", "handler"],
     registry=REGISTRY,
+)
+WEBHOOKS = Counter(
+    "hub_webhooks",
+    "Calls of webhooks, by event and by what came of them.",
+    ["event", "outcome"],
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS = Histogram(
+    "hub_webhook_duration_seconds",
+    "Time that callers waited for a webhook, answered or not.",
+    registry=REGISTRY,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 BROKER_UP = Gauge("hub_broker_up", "Whether the broker answers: 1 or 0.", registry=REGISTRY)
 LEASES = Gauge("hub_leases", "Leases of once-per-cluster work that this node holds.", registry=REGISTRY)

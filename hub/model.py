@@ -141,6 +141,7 @@ class Identity:
     `user` is the token's `sub`, "" for the anonymous user. `expires_at` (seconds since 1970) is None when it never
     ends. `claims` are the token's own, for handlers and rules. `topics` maps topic patterns to the actions that the
     token grants on them. `subs` are topics that the server subscribes the session to at connect, with their options.
+    `roles` are those of the claim that is configured for them, None where none is.
     """
 
     user: str = ""
@@ -149,6 +150,7 @@ class Identity:
     claims: Mapping[str, Any] = field(default_factory=dict)
     topics: Mapping[str, frozenset[str]] = field(default_factory=dict)
     subs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    roles: frozenset[str] | None = None
 
     @property
     def anonymous(self) -> bool:
@@ -156,12 +158,37 @@ class Identity:
         return not self.user
 
     def has_role(self, role: str) -> bool:
-        """Whether the claim `role` equals the value, or the list `roles` holds it."""
+        """Whether it is one of `roles`; where these are None, whether the claim `role` is it or `roles` holds it."""
+        if self.roles is not None:
+            return role in self.roles
         roles = self.claims.get("roles")
         return self.claims.get("role") == role or (isinstance(roles, list) and role in roles)
 
 
 ANONYMOUS: Final = Identity()
+
+
+class Revocation(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What is worth nothing any more, or who may not be somewhere.
+
+    Times are in seconds since 1970, `changed` in milliseconds.
+
+    `subject` is a token's id (kind `token`) or a user; "" stands for everybody (kind `before` alone). `issued_before`
+    goes with kind `before`, `topic` with kind `topic`. `until` is None for an entry that holds until it is lifted.
+    """
+
+    kind: Literal["token", "user", "before", "topic"]
+    subject: str
+    changed: int
+    topic: str = ""
+    issued_before: float = 0.0
+    until: float | None = None
+    lifted: bool = False
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is about: there is one entry for each."""
+        return (self.kind, self.subject, self.topic)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Final
 
 MAX_DEPTH: Final = 64
 """Levels that a payload may have."""
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def too_deep(raw: bytes) -> bool:
@@ -16,7 +16,7 @@ def too_deep(raw: bytes) -> bool:
     if len(raw) <= 2 * MAX_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return False
     depth = deepest = 0
-    for byte in _STRINGS.sub(b"", raw):
+    for byte in STRINGS.sub(b"", raw):
         if byte in b"[{":
             depth += 1
             deepest = max(deepest, depth)

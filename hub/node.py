@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,34 +11,46 @@ from typing import Final, Protocol
 import msgspec
 
 from hub import __version__
+from hub.admission import USER, Refusals
 from hub.attendance import Attendance
+from hub.auth.revocations import Mark
 from hub.auth.rules import Decision, allowed
-from hub.auth.tokens import TokenVerifier
+from hub.auth.tokens import SubscriptionGrant, TokenVerifier
 from hub.budget import QueueBudget
 from hub.cluster import Cluster
 from hub.errors import (
+    CONNECTION_LIMIT,
     NOT_AVAILABLE,
     PERMISSION_DENIED,
     UNKNOWN_TOPIC,
+    Disconnect,
     InvalidToken,
     ReplyError,
     TopicError,
+    UnknownKey,
     repeatable,
 )
 from hub.handlers import TopicRule
-from hub.model import ANONYMOUS, ClientInfo, Identity
+from hub.meters import Meters
+from hub.model import ANONYMOUS, ClientInfo, Identity, Revocation
 from hub.presence.base import Presence
+from hub.protocol.json_codec import MAX_COMMANDS
+from hub.revoking import Revoking
 from hub.router import Router
 from hub.tasks import Tasks
+from hub.tickets import Tickets
 from hub.topics import check_topic
 from hub.wheel import TimerWheel
 
 _log = logging.getLogger("hub.permissions")
 
 
+_BARRED: Final = Decision(False, "the user was barred from the topic")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds and beats of sessions. Times in seconds, sizes in bytes."""
+    """Bounds and beats of sessions. Times in seconds, sizes in bytes, rates in events a second or None for any."""
 
     ping: float
     pong_timeout: float
@@ -48,6 +61,28 @@ class Limits:
     subscriptions: int
     history_page: int
     recovery_page: int
+    connections_per_user: int | None = None
+    commands: float | None = None
+    publishes_per_user: float | None = None
+    publishes_per_topic: float | None = None
+    api_requests: float | None = None
+
+    def meters(self, clock: Callable[[], float]) -> Meters:
+        """What holds clients and backends to the rates."""
+        return Meters(
+            commands=self.commands,
+            # A client that comes back asks for all its subscriptions at once, behind the connect command.
+            least_burst=self.subscriptions + 2,
+            publishes_per_user=self.publishes_per_user,
+            publishes_per_topic=self.publishes_per_topic,
+            api_requests=self.api_requests,
+            clock=clock,
+        )
+
+    @property
+    def frame_commands(self) -> int:
+        """Commands in one frame: an SDK that connects asks for all its subscriptions in one."""
+        return max(MAX_COMMANDS, self.subscriptions + 2)
 
 
 class Member(Protocol):
@@ -71,6 +106,9 @@ class Member(Protocol):
     def order_unsubscribe(self, topic: str, code: int, reason: str) -> None:
         """Takes a subscription away; one that it does not hold is no error."""
 
+    def reconsider(self) -> None:
+        """Ends what has been revoked: the session itself, or some of its subscriptions."""
+
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message from node to node about the sessions of a user or one session (`client`); both given must match.
@@ -91,6 +129,10 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 ORDER: Final = "order"
 """The method by which nodes pass orders on."""
+RECONSIDERED_AT_ONCE: Final = 1_000
+"""Sessions that are looked through for revoked tokens before others have their turn."""
+SWEEP_PAUSE: Final = 0.2
+"""Seconds between two looks through all sessions, however many tokens are revoked meanwhile."""
 
 
 class Registry:
@@ -132,6 +174,11 @@ class Registry:
         known = self._users.get(user, ())
         return list(known) if isinstance(known, set | tuple) else [known]
 
+    def count(self, user: str) -> int:
+        """How many sessions a user has on this node."""
+        known = self._users.get(user)
+        return len(known) if isinstance(known, set) else 0 if known is None else 1
+
     def __len__(self) -> int:
         return len(self._clients)
 
@@ -147,7 +194,7 @@ class Registry:
 class Node:
     """One hub process, as its sessions see it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a process
         self,
         *,
         router: Router,
@@ -157,6 +204,7 @@ class Node:
         anonymous: bool,
         limits: Limits,
         cluster: Cluster,
+        revoking: Revoking,
         tasks: Tasks,
         wheel: TimerWheel,
         clock: Callable[[], float],
@@ -165,6 +213,11 @@ class Node:
         self.id = cluster.node
         self.cluster = cluster
         cluster.methods[ORDER] = self._obey
+        self.tickets = Tickets(cluster, wheel.clock)
+        self.revoking = revoking
+        self.revocations = revoking.revocations
+        revoking.enforce = self._enforce
+        self._sweeping = self._sweep_again = False
         self.version = __version__
         self.table = router.table
         self.router = router
@@ -173,10 +226,12 @@ class Node:
         self.verifier = verifier
         self.anonymous = anonymous
         self.limits = limits
+        self.meters = limits.meters(wheel.clock)
         self.tick = router.tick
         self.tasks = tasks
         self.wheel = wheel
         self.clock = clock
+        self.refusals = Refusals(wheel.clock)
         self.sessions = Registry()
         self.budget = QueueBudget(limits.node_queue_bytes)
         self.started = clock()
@@ -185,13 +240,76 @@ class Node:
     def identify(self, token: str) -> Identity:
         """The identity behind a token, the anonymous one for none; whether that is admitted is the caller's to say.
 
-        Raises ExpiredToken and InvalidToken; without a configured key every token is invalid.
+        Raises ExpiredToken and InvalidToken; without a configured key every token is invalid. Of the latter UnknownKey
+        is for `identified` to deal with.
         """
         if not token:
             return ANONYMOUS
         if self.verifier is None:
             raise InvalidToken("no key is configured to verify tokens with")
-        return self.verifier.verify_connection(token)
+        identity = self.verifier.verify_connection(token)
+        if self.revocations.refuse(identity):
+            raise InvalidToken("it was revoked")
+        return identity
+
+    def stands(self, identity: Identity, topic: str, mark: Mark | None) -> bool:
+        """Whether nothing was revoked that a subscription rests on; `mark` is that of its own token, if it has one."""
+        if mark is not None and self.revocations.strike(mark):
+            return False
+        return not self.revocations.bar(identity.user, topic)
+
+    async def redeem(self, ticket: str, origin: str) -> Identity:
+        """The identity behind a one-time ticket that is presented by a page of an origin, "" by no page.
+
+        Raises InvalidToken, also where the token that it was made with has expired since.
+        """
+        identity = await self.tickets.redeem(ticket, origin)
+        if identity.expires_at is not None and identity.expires_at <= self.clock():
+            raise InvalidToken("the identity behind the ticket has expired")
+        if self.revocations.refuse(identity):
+            raise InvalidToken("it was revoked")
+        return identity
+
+    async def identified(self, token: str) -> Identity:
+        """The same, after a look at the published keys where the token's is not known; else nothing is awaited.
+
+        Raises KeysUnavailable too, when that look is not possible now.
+        """
+        try:
+            return self.identify(token)
+        except UnknownKey:
+            await self.keys_refreshed()
+            return self.identify(token)
+
+    async def granted(self, token: str, *, topic: str, identity: Identity, client: str) -> SubscriptionGrant:
+        """What a subscription token grants, found out as `identified` does it; raises as that does."""
+        try:
+            return self._grant(token, topic, identity, client)
+        except UnknownKey:
+            await self.keys_refreshed()
+            return self._grant(token, topic, identity, client)
+
+    def _grant(self, token: str, topic: str, identity: Identity, client: str) -> SubscriptionGrant:
+        if self.verifier is None:
+            raise InvalidToken("no key is configured to verify tokens with")
+        granted = self.verifier.verify_subscription(token, topic=topic, user=identity.user, client=client)
+        if self.revocations.strike(granted.mark):
+            raise InvalidToken("it was revoked")
+        return granted
+
+    async def keys_refreshed(self) -> None:
+        """Waits for a look at the published keys; raises KeysUnavailable when that is not possible now."""
+        await self.tasks.handover()
+        published = None if self.verifier is None else self.verifier.ring.published
+        if published is not None:
+            await published.looked_up()
+
+    def demand_room(self, identity: Identity) -> None:
+        """Raises Disconnect 3504 when a user has as many sessions on this node as allowed; the anonymous one may."""
+        most = self.limits.connections_per_user
+        if most is not None and not identity.anonymous and self.sessions.count(identity.user) >= most:
+            self.refusals.count(USER)
+            raise Disconnect(CONNECTION_LIMIT)
 
     def rule(self, topic: str) -> tuple[TopicRule, Mapping[str, str]]:
         """What is configured for a topic; raises TopicError, or ReplyError 102."""
@@ -206,7 +324,7 @@ class Node:
         Nobody may on a topic that no pattern matches. Raises TopicError.
         """
         found = self.table.find(check_topic(topic))
-        return found is not None and bool(decided(identity, action, topic, *found))
+        return found is not None and bool(self.decide(identity, action, topic, *found))
 
     def permitted(
         self, identity: Identity, action: str, topic: str, *, granted: bool = False
@@ -221,12 +339,21 @@ class Node:
         found = self.table.find(check_topic(topic))
         why = "no pattern matches it"
         if found is not None:
-            decision = decided(identity, action, topic, *found)
+            decision = self.decide(identity, action, topic, *found)
             if decision.allowed:
                 return found
             why = decision.rule
         _log.debug("%r may not %s %r: %s", identity.user, action, topic, why)
         raise ReplyError(PERMISSION_DENIED)
+
+    def decide(
+        self, identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]
+    ) -> Decision:
+        """What revocations and the rules of a topic say of an action, for who has looked up the rule."""
+        if self.revocations.bar(identity.user, topic):
+            return _BARRED
+        decides = bool(rule.handlers_of(action))
+        return allowed(identity, action, topic, rule.options, params, handlers_decide=decides)
 
     def publishable(self, identity: Identity, topic: str) -> TopicRule | None:
         """The rule of a topic on which an identity may publish; None where it may not, or the name is no topic's."""
@@ -234,7 +361,7 @@ class Node:
             found = self.table.find(check_topic(topic))
         except TopicError:
             return None
-        return found[0] if found is not None and decided(identity, "publish", topic, *found) else None
+        return found[0] if found is not None and self.decide(identity, "publish", topic, *found) else None
 
     def demand(self, identity: Identity, action: str, topic: str) -> None:
         """Raises as `permitted` does, and then ReplyError 108 where the feature is off."""
@@ -257,6 +384,36 @@ class Node:
         with repeatable():
             await self.cluster.tell(ORDER, msgspec.json.encode(order))
 
+    def _enforce(self, revocations: list[Revocation]) -> None:
+        """Ends what has been revoked of that which is here: a user's sessions at once, others within a moment."""
+        for each in revocations:
+            if each.lifted:
+                continue
+            if each.kind == "token" or not each.subject:
+                self._sweep()
+            else:
+                for member in self.sessions.find(each.subject, ""):
+                    member.reconsider()
+
+    def _sweep(self) -> None:
+        self._sweep_again = True
+        if not self._sweeping:
+            self._sweeping = True
+            self.tasks.spawn(self._look_through(), "look for revoked tokens")
+
+    async def _look_through(self) -> None:
+        """All sessions in slices. Who connects meanwhile is asked before it is let in."""
+        try:
+            while self._sweep_again:
+                self._sweep_again = False
+                for number, member in enumerate(self.sessions):
+                    if number and number % RECONSIDERED_AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    member.reconsider()
+                await asyncio.sleep(SWEEP_PAUSE)
+        finally:
+            self._sweeping = False
+
     async def _obey(self, message: bytes) -> bytes:
         """Carries out an order on the sessions of this node."""
         order = msgspec.json.decode(message, type=Order)
@@ -272,11 +429,3 @@ class Node:
             elif order.action == "refresh":
                 member.order_refresh(order.expires_at)
         return b""
-
-
-def decided(
-    identity: Identity, action: str, topic: str, rule: TopicRule, params: Mapping[str, str]
-) -> Decision:
-    """What the rules of a topic say of an action."""
-    decides = bool(rule.handlers_of(action))
-    return allowed(identity, action, topic, rule.options, params, handlers_decide=decides)

@@ -23,7 +23,7 @@ Handlers by event, each an `async def`; what is in brackets may be returned:
 =============  ===================================  ====================================================
 event          signature                            returns
 =============  ===================================  ====================================================
-connect        (ctx)                                None, or Accept(data=, topics=) to subscribe it
+connect        (ctx)                                None, or Accept(data=, topics=, identity=)
 subscribe      (ctx)                                None, or Accept(data=, info=)
 publish        (ctx, pub: Publication)              None to let it pass, or the Publication to send instead
 rpc            (ctx, data: Any)                     anything JSON can say: the reply's data
@@ -36,6 +36,18 @@ start, stop    (ctx)                                None
 
 A handler refuses by raising `ReplyError` (the command fails, the session goes on) or `Disconnect` (the session ends).
 Any other exception is logged and answered with error 100; it never touches another client.
+
+A connect handler may say who the client is, by a cookie of the site that the page belongs to::
+
+    async def connect(ctx: Context) -> Accept | None:
+        if ctx.user or ctx.request is None:
+            return None
+        user = await signed_in(ctx.request.cookies.get("sessionid", ""))
+        return Accept(identity=Identity(user=user)) if user else None
+
+Where clients without a token are not admitted (`auth.anonymous: false`), the connect handlers are asked all the same;
+unless one of them names somebody, such a client is sent away. `POST /api/ticket` asks them too (`ctx.client` is then
+"") and they may be asked again when the ticket is used, by then with its identity.
 
 A publisher that was told that the broker is away (100), or that nobody knows whether it was stored (300), publishes
 again: a publish handler then runs again for what is one publication to its publisher. One that stores something must
@@ -56,6 +68,9 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from hub.credentials import WHO, ClientRequest
+from hub.documented import documented
+from hub.egress.fetched import Fetched
 from hub.errors import (
     BAD_REQUEST,
     CONFLICT,
@@ -66,6 +81,7 @@ from hub.errors import (
     UNAUTHORIZED,
     UNKNOWN_TOPIC,
     Disconnect,
+    FetchError,
     HubError,
     LeaseLost,
     ReplyError,
@@ -88,8 +104,11 @@ __all__ = [
     "UNKNOWN_TOPIC",
     "Accept",
     "ClientInfo",
+    "ClientRequest",
     "Context",
     "Disconnect",
+    "FetchError",
+    "Fetched",
     "FromFile",
     "HistoryPage",
     "HubError",
@@ -105,12 +124,12 @@ __all__ = [
     "TopicError",
     "check_topic",
     "context",
+    "documented",
     "query",
     "validated",
 ]
 
 API_VERSION = 1
-_WHO = frozenset({"token", "ticket", "api_key"})
 SettingsT = TypeVar("SettingsT")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -120,12 +139,15 @@ class Accept:
     """An admission with extras, from a connect or subscribe handler.
 
     `data` (anything JSON can say) travels in the reply; on a plain socket it is the first frame. `info` becomes the
-    subscriber's `chan_info` in presence. `topics` (connect only) are subscribed by the server at once.
+    subscriber's `chan_info` in presence. `topics` (connect only) are subscribed by the server at once. `identity`
+    (connect only) is who the client is from then on, whatever its token said; its `info` is JSON text. The session
+    ends when the identity expires, and the client comes back to be asked anew.
     """
 
     data: Any = None
     info: Any = None
     topics: tuple[str, ...] = ()
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +222,21 @@ class Services(Protocol):
     async def disconnect(self, user: str, client: str, code: int, reason: str) -> None:
         """See Context.disconnect."""
 
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """See Context.revoke."""
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """See Context.unrevoke."""
+
     async def allowed(self, identity: Identity, action: str, topic: str) -> bool:
         """See Context.allowed."""
 
@@ -214,6 +251,11 @@ class Services(Protocol):
 
     def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
         """See Context.try_lease."""
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
+    ) -> Fetched:
+        """See Context.fetch."""
 
     def node(self) -> NodeStats:
         """See Context.node."""
@@ -230,7 +272,8 @@ class Context(Generic[SettingsT]):
     "" for publishes over HTTP and for schedules. `method` is the RPC's name. `settings` is the plugin's own settings
     object, already validated. `log` is the plugin's logger. `api_key` is the name of the key of the server API that
     came with a request to the plugin's routes, "" without one; a key without a scope for the plugin (its name, such as
-    `chat`, or `*`) has been refused before.
+    `chat`, or `*`) has been refused before. `request` is what the client's connection began with, for connect handlers
+    alone; None for others, and where there is none, as in tests.
     """
 
     plugin: str
@@ -243,6 +286,7 @@ class Context(Generic[SettingsT]):
     client: str = ""
     method: str = ""
     api_key: str = ""
+    request: ClientRequest | None = None
 
     @property
     def user(self) -> str:
@@ -311,6 +355,39 @@ class Context(Generic[SettingsT]):
         """Ends all sessions of a user (or the one named) on every node."""
         await self.services.disconnect(user, client, code, reason)
 
+    async def revoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: float | None = None,
+        topic: str | None = None,
+        until: float | None = None,
+    ) -> None:
+        """Has tokens refused on every node from now on, and ends at once what they opened.
+
+        Name one of: `token_id`, a token's `jti`; `user`, all tokens of a user, also later ones; `issued_before`
+        (seconds since 1970), older tokens of the user, or of everybody without one; `user` and `topic`, which bars the
+        user from that topic alone and leaves the session open. It holds until it is lifted, or `until` (seconds since
+        1970); a token's id is remembered for `limits.token_life` unless that is given.
+
+        Raises ReplyError 107 for what makes no sense, 106 where as many are in force as may be, 100 (temporary) when
+        the database is away and nothing was revoked, and 300 (temporary) when it is stored and holds here, and the
+        other nodes hear of it later. To revoke again what is revoked does no harm; of two ends the later one holds.
+        """
+        await self.services.revoke(user, token_id, issued_before, topic, until)
+
+    async def unrevoke(
+        self,
+        *,
+        user: str | None = None,
+        token_id: str | None = None,
+        issued_before: bool = False,
+        topic: str | None = None,
+    ) -> bool:
+        """Lifts what was revoked, named in the same way; false where nothing was. Raises as `revoke` does."""
+        return await self.services.unrevoke(user, token_id, issued_before, topic)
+
     async def allowed(self, action: str, topic: str) -> bool:
         """Whether the acting identity may `subscribe`, `publish`, or read `presence` or `history` of a topic."""
         return await self.services.allowed(self.identity, action, topic)
@@ -358,6 +435,25 @@ class Context(Generic[SettingsT]):
         """
         return self.services.try_lease(self.plugin, name)
 
+    async def fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        seconds: float = 5.0,
+        max_bytes: int = 1_048_576,
+    ) -> Fetched:
+        """Asks another server over HTTP, without being led anywhere else: for URLs that others may have chosen.
+
+        Only https, and only to the public internet, unless the operator's `webhooks.allow_http` and `allow_networks`
+        say more; names are resolved once and connected to as judged. Nothing is redirected, no proxy is used.
+        `seconds` bound all of it, `max_bytes` the answer's body. Returns whatever the server answers, also
+        404; raises FetchError, whose `kind` says what went wrong.
+        """
+        return await self.services.fetch(method, url, headers or {}, body, seconds, max_bytes)
+
     def node(self) -> NodeStats:
         """What this node counts."""
         return self.services.node()
@@ -391,7 +487,7 @@ class HasQuery(Protocol):
 
 def query(request: HasQuery) -> dict[str, str]:
     """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`)."""
-    return {name: value for name, value in request.query_params.items() if name not in _WHO}
+    return {name: value for name, value in request.query_params.items() if name not in WHO}
 
 
 def validated(model: type[ModelT], given: Any) -> ModelT:

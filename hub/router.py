@@ -15,7 +15,7 @@ from itertools import islice
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from hub import metrics, recovery
+from hub import metrics, payloads, recovery
 from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
 from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
@@ -30,7 +30,6 @@ from hub.model import (
     Publication,
     TopicOptions,
 )
-from hub.nesting import MAX_DEPTH, too_deep
 from hub.outbox import Tick
 from hub.positions import COMPARE_SECONDS, Comparison
 from hub.protocol.deltas import Deltas
@@ -145,7 +144,7 @@ class Router:
             raise ReplyError(UNKNOWN_TOPIC)
         rule, params = found or (self._undeclared(topic), {})
         publication = Publication(topic, raw, info=info, tags=tags, key=idempotency_key)
-        self._check_payload(rule.options, raw)
+        self._check_payload(rule, raw)
         if rule.publish and not trusted:
             call = Call(topic, params, by.identity, by.client) if by else Call(topic, params)
             publication = await self._handled(rule, call, publication)
@@ -187,7 +186,7 @@ class Router:
         """
         options = rule.options
         plain = not rule.publish and options.schema is None
-        if not plain or len(raw) > options.max_bytes or too_deep(raw):
+        if not plain or len(raw) > options.max_bytes or payloads.doubtful(raw):
             return None
         started = monotonic()
         outgoing = Outgoing(
@@ -203,17 +202,17 @@ class Router:
             metrics.PUBLICATIONS.inc()
         return result
 
-    def _check_payload(self, options: TopicOptions, raw: bytes) -> None:
+    def _check_payload(self, rule: TopicRule, raw: bytes) -> None:
+        options = rule.options
         if len(raw) > options.max_bytes:
+            metrics.LIMITED.labels("payload_bytes").inc()
             raise ReplyError(
                 BAD_REQUEST,
                 f"bad request: the payload has {len(raw)} bytes, this topic takes {options.max_bytes}",
             )
-        if too_deep(raw):
-            raise ReplyError(
-                BAD_REQUEST, f"bad request: the payload is nested deeper than {MAX_DEPTH} levels"
-            )
         schema = self._schemas.get(options.pattern)
+        # What is judged here has to be what its readers get.
+        payloads.check(raw, twice=bool(rule.publish) or schema is not None)
         if schema is not None:
             schema.check(raw)
 

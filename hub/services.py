@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any
+from typing import Any, Final
 
 from hub import metrics
+from hub.auth.revocable import key_of, revocable
+from hub.egress.client import Egress
+from hub.egress.fetched import Fetched
 from hub.errors import NOT_AVAILABLE, BrokerError, ReplyError, broker_refusal, repeatable
 from hub.handlers import Call
 from hub.leases.keeper import Leases
@@ -16,14 +20,19 @@ from hub.plugin import Lease, NodeStats
 from hub.protocol.json_codec import encode
 from hub.store.engine import Database
 
+MAX_FETCHES: Final = 64
+"""Requests of plugins to other servers at a time; the others wait for their turn."""
+
 
 class NodeServices:
     """A plugin's services on a running node; see `hub.plugin.Context` for what each promises."""
 
-    def __init__(self, node: Node, database: Database, leases: Leases) -> None:
+    def __init__(self, node: Node, database: Database, leases: Leases, egress: Egress) -> None:
         self._node = node
         self._database = database
         self._leases = leases
+        self._egress = egress
+        self._fetching = asyncio.Semaphore(MAX_FETCHES)
 
     async def publish(
         self,
@@ -53,6 +62,7 @@ class NodeServices:
     ) -> Publication:
         """Publishes as an identity."""
         self._node.demand(identity, "publish", topic)
+        self._node.meters.publication(identity.user, topic)
         with _broker_told():
             result = await self._node.router.publish(
                 topic,
@@ -101,6 +111,33 @@ class NodeServices:
         """Ends sessions on every node."""
         await self._order(Order("disconnect", user, client, "", code, reason))
 
+    async def revoke(
+        self,
+        user: str | None,
+        token_id: str | None,
+        issued_before: float | None,
+        topic: str | None,
+        until: float | None,
+    ) -> None:
+        """Revokes on every node."""
+        entry = revocable(
+            self._node.clock(),
+            user=user,
+            token_id=token_id,
+            issued_before=issued_before,
+            topic=topic,
+            until=until,
+        )
+        await self._node.revoking.revoke(entry)
+
+    async def unrevoke(
+        self, user: str | None, token_id: str | None, issued_before: bool, topic: str | None
+    ) -> bool:
+        """Lifts on every node."""
+        return await self._node.revoking.lift(
+            key_of(user=user, token_id=token_id, dated=issued_before, topic=topic)
+        )
+
     async def _order(self, order: Order) -> None:
         with _broker_told():
             await self._node.order(order)
@@ -124,6 +161,15 @@ class NodeServices:
     def try_lease(self, plugin: str, name: str) -> AbstractAsyncContextManager[Lease | None]:
         """Holds it if it is free."""
         return self._leases.try_hold(_lease_name(plugin, name))
+
+    async def fetch(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float, max_bytes: int
+    ) -> Fetched:
+        """Asks another server."""
+        async with self._fetching:
+            return await self._egress.fetch(
+                method, url, headers=headers, body=body, seconds=seconds, max_bytes=max_bytes
+            )
 
     def node(self) -> NodeStats:
         """This node's counts."""

@@ -39,6 +39,7 @@ REGISTERS: Final = {
         "Views._settled",
     },
     "who is here: one for each session, client of a session, or subscription": {
+        "Admission._held",
         "HubHttpProtocol.connections",
         "MemoryPresence._topics",
         "_Members.clients",
@@ -91,13 +92,19 @@ REGISTERS: Final = {
         "HubClient._pushes",
         "HubClient._replies",
     },
-    "metrics, as many as there are": {"HotHistogram._counts_since", "_Sum._values", "_Sums._sums"},
+    "metrics, as many as there are": {
+        "HotHistogram._counts_since",
+        "Refusals._told",
+        "_Sum._values",
+        "_Sums._sums",
+    },
     "parts that grow by themselves, listed where they do": {
         "Amends._store",
         "Attendance._wheel",
         "Grace._wheel",
         "QueueBudget._wheel",
         "Comparison._wheel",
+        "HubHttpProtocol._body_deadlines",
         "HubHttpProtocol._deadlines",
     },
 }
@@ -126,7 +133,7 @@ BOUNDS: Final = {
     "hub.live:MAX_WAITING_BYTES_ON_NODE": "1 MiB for each topic, 32 MiB for the node",
     "hub.presence.amends:MAX_OWED": "200,000",
     "hub.session.base:BACKLOG_PAUSE": "64 frames",
-    "hub.transports.http_protocol:HEADER_BYTES": "64 KiB, 10 s",
+    "hub.transports.strict_requests:HEADER_BYTES": "64 KiB, 10 s",
 }
 """Constants by module, and how the page tells them."""
 _UNITS: Final = {"KiB": 1024, "MiB": 1024 * 1024}

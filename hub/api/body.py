@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from hub import metrics
+
 BODY_SECONDS: Final = 30.0
 """How long a body may take to arrive; it holds a connection and its bytes until then."""
 
@@ -49,4 +51,5 @@ async def _more(body: bytearray, receive: Receive) -> bool:
 
 
 def _too_large(limit: int) -> BodyRefused:
+    metrics.LIMITED.labels("body_bytes").inc()
     return BodyRefused(413, f"the body has more than {limit} bytes")

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
+from hub.admission import Admission
 from hub.api.server import ApiMethod
 from hub.protocol.answers import Answer, Prompt, RawHeaders
 
@@ -46,9 +47,19 @@ class Front:
 class FrontedApp(Starlette):
     """Starlette behind endpoints to which each POST on their paths goes at once."""
 
-    def __init__(self, endpoints: Mapping[str, ApiMethod], count: Callable[[int], None], **more: Any) -> None:
-        """`endpoints` by path, `count` takes the status of each of their answers; the rest is Starlette's."""
+    def __init__(
+        self,
+        endpoints: Mapping[str, ApiMethod],
+        count: Callable[[int], None],
+        admission: Admission | None = None,
+        **more: Any,
+    ) -> None:
+        """`endpoints` by path, `count` takes the status of each of their answers; the rest is Starlette's.
+
+        `admission` is for a server that can refuse connections before the application hears of them.
+        """
         super().__init__(**more)
+        self.admission = admission
         self._fronts = {path: Front(endpoint, count) for path, endpoint in endpoints.items()}
         self.prompt: Mapping[bytes, Prompt] = {
             path.encode(): front for path, front in self._fronts.items() if front.prompt

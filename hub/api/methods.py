@@ -17,6 +17,7 @@ from hub.api.desk import Desk, Told, in_order, in_slices
 from hub.api.explaining import explain
 from hub.api.ordering import disconnect, refresh, subscribe, unsubscribe
 from hub.api.publishing import broadcast, publish, publish_now
+from hub.api.revoking import revocations, revoke, unrevoke
 from hub.auth.api_keys import ApiKey
 from hub.errors import BAD_REQUEST, METHOD_NOT_FOUND, ReplyError
 from hub.protocol import server_api as wire
@@ -29,6 +30,7 @@ async def batch(desk: Desk, key: ApiKey, request: wire.Batch) -> dict[str, list[
     """Does several commands and answers each in its place."""
     if request.commands is None:
         raise ReplyError(BAD_REQUEST, "bad request: commands is missing")
+    desk.node.meters.request(key.name, len(request.commands) - 1)
     done = in_slices if request.parallel else in_order
     now = partial(_now, desk, key) if desk.node.router.prompt else _never
     return {"replies": await done(request.commands, now, partial(_later, desk, key))}
@@ -73,13 +75,14 @@ class Method(NamedTuple):
 
     call: Callable[..., Awaitable[Any]]
     decode: Callable[[bytes | msgspec.Raw], Any]
+    request: type[msgspec.Struct]
     now: Callable[..., Any] | None = None
 
 
 def _method(
     call: Callable[..., Awaitable[Any]], request: type[msgspec.Struct], now: Callable[..., Any] | None = None
 ) -> Method:
-    return Method(call, msgspec.json.Decoder(request).decode, now)
+    return Method(call, msgspec.json.Decoder(request).decode, request, now)
 
 
 METHODS: Final[Mapping[str, Method]] = {
@@ -96,5 +99,8 @@ METHODS: Final[Mapping[str, Method]] = {
     "unsubscribe": _method(unsubscribe, wire.Unsubscribe),
     "disconnect": _method(disconnect, wire.DisconnectRequest),
     "refresh": _method(refresh, wire.RefreshRequest),
+    "revoke": _method(revoke, wire.Revoke),
+    "unrevoke": _method(unrevoke, wire.Unrevoke),
+    "revocations": _method(revocations, wire.Revocations),
     "batch": _method(batch, wire.Batch),
 }

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Mount
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hub.auth.api_keys import ApiKeys, presented_key
@@ -50,8 +50,11 @@ class PluginSeat:
 class PluginContext:
     """Middleware that puts a Context into the scope of a plugin's requests, and answers what its routes raise."""
 
-    def __init__(self, app: ASGIApp, node: Node, keys: ApiKeys, plugin: PluginSeat) -> None:
+    def __init__(
+        self, app: ASGIApp, node: Node, keys: ApiKeys, plugin: PluginSeat, routes: Sequence[BaseRoute]
+    ) -> None:
         self._app = app
+        self._routes = routes
         self._node = node
         self._keys = keys
         self._plugin = plugin
@@ -72,9 +75,11 @@ class PluginContext:
             await send(message)
 
         try:
-            scope["hub.context"] = self._context(Request(scope))
+            scope["hub.context"] = await self._context(Request(scope))
             await self._app(scope, receive, watched)
-        except HTTPException:
+        except HTTPException as error:
+            if error.status_code == 405:
+                error.headers = {**(error.headers or {}), "Allow": self._allowed(scope)}
             raise
         except ClientDisconnect:
             return
@@ -83,13 +88,19 @@ class PluginContext:
                 raise
             await _answer(self._refusal(error, scope))(scope, receive, send)
 
-    def _context(self, request: Request) -> Context[Any]:
+    def _allowed(self, scope: Scope) -> str:
+        """The methods of all routes at the path; a router tells those of the first alone."""
+        matching = (route for route in self._routes if route.matches(scope)[0] is not Match.NONE)
+        methods = {method for route in matching if isinstance(route, Route) for method in route.methods or ()}
+        return ", ".join(sorted(methods))
+
+    async def _context(self, request: Request) -> Context[Any]:
         plugin = self._plugin
         services = self._node.table.services
         if services is None:
             raise RuntimeError("the hub has not been built: there are no services")
         key = self._key(presented_key(request.headers, request.query_params))
-        identity = self._identify(presented_token(request.headers, request.query_params) or "")
+        identity = await self._identify(presented_token(request.headers, request.query_params) or "")
         return Context(plugin.name, services, plugin.log, plugin.settings, identity=identity, api_key=key)
 
     def _key(self, presented: str | None) -> str:
@@ -101,15 +112,16 @@ class PluginContext:
         if not key.may(self._plugin.name):
             text = f"the API key {key.name!r} has no scope {self._plugin.name!r}"
             raise ReplyError(PERMISSION_DENIED, text)
+        self._node.meters.request(key.name)
         return key.name
 
-    def _identify(self, token: str) -> Identity:
+    async def _identify(self, token: str) -> Identity:
         if not token:
             return ANONYMOUS
         if self._node.verifier is None:
             raise ReplyError(UNAUTHORIZED, "the token cannot be verified: no key is configured")
         try:
-            return self._node.verifier.verify_connection(token)
+            return await self._node.identified(token)
         except ExpiredToken as error:
             raise ReplyError(TOKEN_EXPIRED) from error
         except InvalidToken as error:
@@ -148,7 +160,7 @@ def mount(
     path: str, routes: Sequence[BaseRoute], node: Node, keys: ApiKeys, plugin: PluginSeat, body_bytes: int
 ) -> Mount:
     """A plugin's routes as one Mount; a route `/` is at `path` itself."""
-    middleware = [Middleware(PluginContext, node=node, keys=keys, plugin=plugin)]
+    middleware = [Middleware(PluginContext, node=node, keys=keys, plugin=plugin, routes=routes)]
     return _PluginMount(
         path, routes=routes, middleware=middleware, max_body_size=body_bytes, name=plugin.name
     )

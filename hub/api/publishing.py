@@ -40,6 +40,7 @@ async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[st
     """Publishes the same on several topics; each has an answer of its own."""
     if not request.channels:
         raise ReplyError(BAD_REQUEST, "bad request: channels is missing or empty")
+    desk.node.meters.request(key.name, len(request.channels) - 1)
     raw = _payload(request)
 
     def now(topic: str) -> Told | None:

@@ -23,9 +23,10 @@ from hub.api.body import BodyRefused, read_body
 from hub.api.desk import Desk, told
 from hub.api.methods import METHODS, Method
 from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
-from hub.errors import OUTCOME_UNKNOWN, HubError
+from hub.errors import OUTCOME_UNKNOWN, HubError, ReplyError, TooManyRequests
 from hub.node import Node
 from hub.protocol.answers import Answer, Headers, RawHeaders
+from hub.protocol.http import retry_after
 from hub.protocol.json_codec import encode
 
 _log = logging.getLogger("hub.api")
@@ -80,17 +81,28 @@ class ApiMethod:
         asker = self._asker(headers, query)
         if asker is None:
             return _UNAUTHORIZED
+        refused = self._counted(asker)
+        if refused is not None:
+            return refused
         request = self._decoded(body)
-        return request if isinstance(request, Answer) else self._called_now(asker, request)
+        if isinstance(request, Answer):
+            return request
+        answer = self._called_now(asker, request)
+        if answer is None:
+            self._desk.node.meters.unasked(asker.key.name)
+        return answer
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         asker = self._asker(scope["headers"], scope["query_string"])
         if asker is None:
             return _UNAUTHORIZED
+        refused = self._counted(asker)
+        if refused is not None:
+            return refused
         try:
             request = self._decoded(await read_body(scope, receive, self._body_bytes))
-        except BodyRefused as refused:
-            return _text(refused.status, refused.message)
+        except BodyRefused as error:
+            return _text(error.status, error.message)
         if isinstance(request, Answer):
             return request
         return self._called_now(asker, request) or await self._called(asker, request)
@@ -100,6 +112,14 @@ class ApiMethod:
         parameters: Mapping[str, str] = QueryParams(query) if query else {}
         key = self._keys.find(presented_key(found, parameters))
         return None if key is None else _Asker(key, found.get("x-centrifugo-error-mode", "") == "transport")
+
+    def _counted(self, asker: _Asker) -> Answer | None:
+        """Counts a request; the answer to one that is too many."""
+        try:
+            self._desk.node.meters.request(asker.key.name)
+        except ReplyError as error:
+            return _failed(error, asker)
+        return None
 
     def _decoded(self, body: bytes) -> Any:
         """The request, or the answer to what is none."""
@@ -136,6 +156,8 @@ def _failed(error: Exception, asker: _Asker) -> Answer:
         _log.error("a call of the API failed", exc_info=error)
         return _text(500, "Internal Server Error")
     refused = told(error)
+    if isinstance(error, TooManyRequests):
+        return Answer(429, encode({"error": refused}), "application/json", retry_after(error))
     if asker.bare:
         return _json(refused, _TRANSPORT_STATUSES.get(refused["code"], 400))
     return _json({"error": refused})

@@ -114,13 +114,15 @@ class TopicApi:
         return _refuse(told, asked.topic, {"Allow": _METHODS})
 
     async def _publish(self, scope: Scope, receive: Receive, asked: Question) -> Published:
-        caller = self._caller(asked)
+        caller = await self._caller(asked)
         self._demand(caller, "publish", asked.topic)
         key = asked.headers.get("idempotency-key", "")
         if len(key) > _MAX_KEY:
             raise ReplyError(
                 BAD_REQUEST, f"bad request: an Idempotency-Key has at most {_MAX_KEY} characters"
             )
+        if caller.key is None:
+            self._node.meters.publication(caller.identity.user, asked.topic)
         raw = payload_of(
             await read_body(scope, receive, self._body_bytes), asked.headers.get("content-type", "")
         )
@@ -136,7 +138,7 @@ class TopicApi:
         return Published(asked.topic) if at is None else Published(asked.topic, at.offset, at.epoch)
 
     async def _history(self, asked: Question) -> Kept:
-        self._demand(self._caller(asked), "history", asked.topic)
+        self._demand(await self._caller(asked), "history", asked.topic)
         query = history_query(asked.query, self._node.limits.history_page)
         page = await self._node.router.history(asked.topic, query)
         top = page.position
@@ -144,13 +146,15 @@ class TopicApi:
             raise ReplyError(UNRECOVERABLE, f"the topic's history began anew: its epoch is {top.epoch} now")
         return Kept(asked.topic, wire_publications(page.publications), top.offset, top.epoch)
 
-    def _caller(self, asked: Question) -> Caller:
+    async def _caller(self, asked: Question) -> Caller:
         presented = presented_key(asked.headers, asked.query)
         if presented is None:
-            return Caller(None, identify(self._node, presented_token(asked.headers, asked.query) or ""))
+            token = presented_token(asked.headers, asked.query) or ""
+            return Caller(None, await identify(self._node, token))
         key = self._keys.find(presented)
         if key is None:
             raise ReplyError(UNAUTHORIZED, "no such API key")
+        self._node.meters.request(key.name)
         return Caller(key, ANONYMOUS)
 
     def _demand(self, caller: Caller, action: str, topic: str) -> None:

@@ -8,8 +8,10 @@ adds something, and is an error where it names the bearer or a time.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ import msgspec
 
 from hub.auth import capabilities
 from hub.errors import InvalidToken, TopicError
+from hub.model import Identity
 from hub.topics import check_topic
 
 Claims = dict[str, Any]
@@ -35,6 +38,17 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimNames:
+    """Which claims hold the user and the roles: each a claim's name, or a path into it with dots.
+
+    `roles` is None for the hub's own claims `role` and `roles`.
+    """
+
+    user: str = "sub"
+    roles: str | None = None
+
+
 def read_object(text: bytes, what: str) -> Claims:
     """The JSON object in a part of a token; `what` names the part in errors."""
     value = _decode(text, what)
@@ -51,6 +65,35 @@ def string(claims: Mapping[str, Any], name: str) -> str:
     if _CONTROL.search(value):
         raise InvalidToken(f"`{name}` must not hold control characters")
     return value
+
+
+def user(claims: Mapping[str, Any], names: ClaimNames) -> str:
+    """The bearer's name, "" when missing."""
+    if names.user == "sub":
+        return string(claims, "sub")
+    return string({names.user: _at(claims, names.user, "")}, names.user)
+
+
+def roles(claims: Mapping[str, Any], names: ClaimNames) -> frozenset[str] | None:
+    """The bearer's roles where a claim is configured for them: a text is one role, a list of texts several."""
+    if names.roles is None:
+        return None
+    found = _at(claims, names.roles, None)
+    if found is None:
+        return frozenset()
+    listed = [found] if isinstance(found, str) else found
+    if not isinstance(listed, list) or not all(isinstance(role, str) for role in listed):
+        raise InvalidToken(f"`{names.roles}` must be a text or a list of texts")
+    return frozenset(listed)
+
+
+def _at(claims: Mapping[str, Any], path: str, default: Any) -> Any:
+    """The value under a name, which is taken whole first, so that it may be a URL, and then as a path with dots."""
+    if path in claims:
+        return claims[path]
+    head, _, rest = path.partition(".")
+    inner = claims.get(head)
+    return _at(inner, rest, default) if rest and isinstance(inner, dict) else default
 
 
 def seconds(claims: Mapping[str, Any], name: str) -> float | None:
@@ -82,6 +125,19 @@ def _value(claims: Mapping[str, Any], name: str) -> Any:
     except (TypeError, ValueError) as error:
         raise InvalidToken(f"`b64{name}` must be base64") from error
     return _decode(found, f"`b64{name}`")
+
+
+def bearer(claims: Claims, user: str, expires_at: float | None, names: ClaimNames) -> Identity:
+    """The user with what the claims say of him, and grant."""
+    return Identity(
+        user=user,
+        info=payload(claims, "info"),
+        expires_at=expires_at,
+        claims=claims,
+        topics=granted_topics(claims),
+        subs=server_subscriptions(claims),
+        roles=roles(claims, names),
+    )
 
 
 def granted_topics(claims: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
@@ -162,6 +218,18 @@ def _override(found: Any) -> dict[str, bool] | None:
     if not all(isinstance(value, dict) and isinstance(value.get("value"), bool) for value in values):
         raise InvalidToken('`override` must map names of options to {"value": true} or {"value": false}')
     return {name: value["value"] for name, value in found.items()}
+
+
+def repeats(text: bytes) -> bool:
+    """Whether an object of a JSON text that can be read has a key twice, of which readers choose one or the other."""
+    found = False
+
+    def pairs(items: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len({key for key, _ in items}) < len(items)
+
+    json.loads(text, object_pairs_hook=pairs, parse_int=str)
+    return found
 
 
 def _decode(text: bytes, what: str) -> Any:

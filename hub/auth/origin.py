@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+ANY: Final = "*"
+"""In a list of origins: all of them."""
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _ORIGIN: Final = re.compile(
     rf"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<wild>\*\.)?(?P<host>{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])"
@@ -41,7 +43,7 @@ def origin_allowed(origin: str | None, host: str | None, scheme: str, allowed: S
     for one or more labels before the dot, `*` for all. Scheme, host and port must be equal; where a port is left out
     it is the scheme's.
     """
-    if origin is None or "*" in allowed:
+    if origin is None or ANY in allowed:
         return True
     asking = _place(origin)
     if asking is None or asking.wild:

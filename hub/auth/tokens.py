@@ -12,13 +12,17 @@ import binascii
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from hub.auth import claims as read
-from hub.auth.claims import Claims
+from hub.auth.claims import ClaimNames, Claims
+from hub.auth.jwks import MAX_KID
+from hub.auth.keys import FAMILIES, Key, holds_key
+from hub.auth.revocations import Mark, mark_of
+from hub.auth.ring import KeyRing
 from hub.errors import ExpiredToken, InvalidToken, UnusableKey
 from hub.model import Identity
 
@@ -28,9 +32,6 @@ REMEMBERED_TOKENS: Final = 10_000
 EXAMPLE_SECRET: Final = "topichub-example-secret-to-be-replaced-by-your-own"  # noqa: S105  (an example is no secret)
 """The secret that documentation and sample configurations may show; `weak_secret` knows it."""
 
-_FAMILIES: Final = {f"{family}{bits}": family for family in ("HS", "RS", "ES") for bits in (256, 384, 512)}
-_CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
-_MIN_RSA_BITS: Final = 2_048
 _FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REFUSED_HEADERS: Final = frozenset({"crit", "jku", "x5u", "jwk"})
 _EXAMPLES: Final = frozenset(
@@ -47,15 +48,19 @@ _EXAMPLE_WORDS: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionGrant:
-    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever."""
+    """What a subscription token grants: `info` (its `chan_info`) and `data` as JSON text, and when it ends, if ever.
+
+    `mark` is what revocations know the token by.
+    """
 
     info: bytes | None
     data: bytes | None
     expires_at: float | None
+    mark: Mark
 
 
 class TokenVerifier:
-    """Verifies tokens against one secret or one public key.
+    """Verifies tokens against a ring of keys.
 
     Up to 10,000 tokens are remembered by hash after their signature was checked, the least recently used forgotten
     first, so that a storm of reconnects does not pay for signatures again; times and claims are checked on every call.
@@ -64,58 +69,66 @@ class TokenVerifier:
     def __init__(
         self,
         *,
-        secret: str | None,
-        public_key: str | None,
-        algorithms: Sequence[str],
+        ring: KeyRing,
         audience: str | None,
         issuer: str | None,
         leeway: float,
         require_exp: bool,
+        anonymous: bool,
+        names: ClaimNames,
         clock: Callable[[], float],
     ) -> None:
-        """Prepares the key once. Without secret and public key every token is refused.
+        """Verifies with the keys of `ring`; with none every token is refused.
 
-        `public_key` is PEM. `algorithms` must be of one family that fits the key. `audience` and `issuer` are compared
-        only when given; `leeway` (seconds) is the tolerated difference of clocks; `clock` gives seconds since 1970.
-        Raises UnusableKey when key and algorithms do not go together.
+        `audience` and `issuer` are compared only when given; `leeway` (seconds) is the tolerated difference of clocks;
+        `anonymous` says whether a token that names no user is good for the anonymous one; `names` says which claims
+        hold user and roles; `clock` gives seconds since 1970.
         """
         self._verify = _verified_payload
-        self._keys = _prepare(secret, public_key, algorithms)
+        self.ring = ring
         self._audience = audience
         self._issuer = issuer
         self._leeway = leeway
         self._require_exp = require_exp
+        self._anonymous = anonymous
+        self._names = names
         self._clock = clock
-        self._verified: OrderedDict[bytes, bytes] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[Key, bytes]] = OrderedDict()
 
     def verify_connection(self, token: str) -> Identity:
-        """Who a connection token names, and what it grants; raises InvalidToken or ExpiredToken."""
+        """Who a connection token names, and what it grants.
+
+        Raises ExpiredToken, InvalidToken, and of the latter UnknownKey where it helps to look at the published keys.
+        """
         claims = self._claims(token)
         if "channel" in claims:
             raise InvalidToken("a token for one topic cannot open a connection")
-        return Identity(
-            user=read.string(claims, "sub"),
-            info=read.payload(claims, "info"),
-            expires_at=self._expires_at(claims),
-            claims=claims,
-            topics=read.granted_topics(claims),
-            subs=read.server_subscriptions(claims),
-        )
+        user = read.user(claims, self._names)
+        if not user and not self._anonymous:
+            raise InvalidToken(
+                f"it names no user in `{self._names.user}`, and anonymous ones are not admitted"
+            )
+        return read.bearer(claims, user, self._expires_at(claims), self._names)
 
     def verify_subscription(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
         """What a subscription token grants on a topic to a user's client.
 
-        Raises InvalidToken (with `mismatch` when the token is genuine but for another topic, user or client) or
-        ExpiredToken.
+        Raises InvalidToken (with `mismatch` when the token is genuine but for another topic, user or client; as
+        UnknownKey where it helps to look at the published keys) or ExpiredToken.
         """
         claims = self._claims(token)
-        named = tuple(read.string(claims, name) for name in ("channel", "sub", "client"))
+        named = (
+            read.string(claims, "channel"),
+            read.user(claims, self._names),
+            read.string(claims, "client"),
+        )
         if named[:2] != (topic, user) or named[2] not in {"", client}:
             raise InvalidToken("the token is for another topic, user or client", mismatch=True)
         return SubscriptionGrant(
             info=read.payload(claims, "info"),
             data=read.payload(claims, "data"),
             expires_at=self._expires_at(claims),
+            mark=mark_of(user, claims),
         )
 
     def _claims(self, token: str) -> Claims:
@@ -124,37 +137,40 @@ class TokenVerifier:
         if not _FORM.fullmatch(token):
             raise InvalidToken("a token is three parts in base64url with dots between")
         digest = hashlib.sha256(token.encode()).digest()
-        payload = self._verified.get(digest)
-        if payload is None:
-            payload = self._signed_payload(token)
-        claims = read.read_object(payload, "the payload")
+        known = self._verified.get(digest)
+        if known is None or known[0].ended(self._clock()):
+            self._verified.pop(digest, None)
+            known = self._signed(token)
+        claims = read.read_object(known[1], "the payload")
         try:
             self._check_times(claims)
         except ExpiredToken:
             self._verified.pop(digest, None)
             raise
         self._check_parties(claims)
-        self._remember(digest, payload)
+        self._remember(digest, known)
         return claims
 
-    def _signed_payload(self, token: str) -> bytes:
-        key = self._keys.get(_algorithm(token.partition(".")[0]))
-        if key is None:
-            raise InvalidToken("its algorithm is not among those accepted")
-        try:
-            payload = self._verify(token, key)
-        except Exception as error:
-            # Hostile input makes the library raise more than its own errors.
-            raise InvalidToken("its signature does not verify") from error
-        if payload is None:
-            raise InvalidToken("its signature does not verify")
-        return payload
+    def _signed(self, token: str) -> tuple[Key, bytes]:
+        """The payload, with the key that has signed it."""
+        algorithm, kid = _header(token.partition(".")[0])
+        cause: Exception | None = None
+        for key in self.ring.candidates(kid, algorithm, self._clock()):
+            try:
+                payload = self._verify(token, key.verifiers[algorithm])
+            except Exception as error:  # noqa: BLE001
+                # Hostile input makes the library raise more than its own errors.
+                cause = error
+                continue
+            if payload is not None:
+                return key, payload
+        raise InvalidToken("its signature does not verify") from cause
 
-    def _remember(self, digest: bytes, payload: bytes) -> None:
+    def _remember(self, digest: bytes, verified: tuple[Key, bytes]) -> None:
         if digest in self._verified:
             self._verified.move_to_end(digest)
             return
-        self._verified[digest] = payload
+        self._verified[digest] = verified
         if len(self._verified) > REMEMBERED_TOKENS:
             self._verified.popitem(last=False)
 
@@ -198,80 +214,31 @@ def _verified_payload(token: str, key: Any) -> bytes | None:
 
 
 @lru_cache(maxsize=64)
-def _algorithm(part: str) -> str:
-    """The algorithm that a token's header names; there are few different headers."""
+def _header(part: str) -> tuple[str, str | None]:
+    """The algorithm and the `kid` that a token's header names; there are few different headers."""
     try:
         text = _decoded(part)
     except binascii.Error as error:
         raise InvalidToken("its header is not base64url") from error
     header = read.read_object(text, "the header")
+    if read.repeats(text):
+        raise InvalidToken("its header says a thing twice")
     if not _REFUSED_HEADERS.isdisjoint(header):
         raise InvalidToken("its header asks for what the hub never does: crit, jku, x5u or jwk")
-    algorithm = header.get("alg")
+    algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str):
         raise InvalidToken("its algorithm is not among those accepted")
-    return algorithm
+    if "kid" in header and not (isinstance(kid, str) and len(kid) <= MAX_KID):
+        raise InvalidToken(f"its `kid` is not a text of at most {MAX_KID} characters")
+    return algorithm, kid
 
 
 def _decoded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def _prepare(secret: str | None, public_key: str | None, algorithms: Sequence[str]) -> dict[str, Any]:
-    """A key object of the library for each algorithm; none when there is nothing to verify with.
-
-    The library costs 0.2 s to import: commands that verify no token do not pay for it.
-    """
-    unknown = [name for name in algorithms if name not in _FAMILIES]
-    if unknown or not algorithms:
-        raise UnusableKey(
-            f"algorithms are some of {', '.join(_FAMILIES)}; found {', '.join(unknown) or 'none'}"
-        )
-    families = {_FAMILIES[name] for name in algorithms}
-    if len(families) > 1:
-        # With both kinds in force a public key could be passed off as a secret.
-        raise UnusableKey(f"algorithms must be of one family; found {' and '.join(sorted(families))}")
-    if secret is None and public_key is None:
-        return {}
-    if secret is not None and public_key is not None:
-        raise UnusableKey("tokens are verified with a secret or with a public key, not with both")
-    if families == {"HS"}:
-        if not secret:
-            raise UnusableKey("HS256, HS384 and HS512 need a secret that is not empty")
-        return {name: _construct(secret, name) for name in algorithms}
-    if public_key is None:
-        raise UnusableKey("RS* and ES* algorithms need a public key, not a secret")
-    return {name: _public(_construct(public_key, name), name) for name in algorithms}
-
-
-def _construct(key: str, algorithm: str) -> Any:
-    from jose import jwk  # noqa: PLC0415
-    from jose.exceptions import JOSEError  # noqa: PLC0415
-
-    try:
-        return jwk.construct(key, algorithm)
-    except (JOSEError, ValueError) as error:
-        wanted = (
-            "a secret that is no key or certificate" if algorithm.startswith("HS") else "a public key in PEM"
-        )
-        raise UnusableKey(f"{algorithm} needs {wanted}") from error
-
-
-def _public(key: Any, algorithm: str) -> Any:
-    """The key itself once its kind and strength fit; the library would find out at the first token, or never."""
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415
-
-    inside = key.prepared_key
-    if algorithm in _CURVES:
-        if not isinstance(inside, ec.EllipticCurvePublicKey) or inside.curve.name != _CURVES[algorithm]:
-            raise UnusableKey(f"{algorithm} needs a public key on curve {_CURVES[algorithm]}")
-    elif not isinstance(inside, rsa.RSAPublicKey) or inside.key_size < _MIN_RSA_BITS:
-        raise UnusableKey(f"{algorithm} needs an RSA public key of at least {_MIN_RSA_BITS} bits")
-    return key
-
-
-def sign(claims: Mapping[str, Any], secret: str, algorithm: str = "HS256") -> str:
-    """A token with these claims; `secret` is a private key in PEM for RS* and ES*.
+def sign(claims: Mapping[str, Any], secret: str, algorithm: str = "HS256", *, kid: str | None = None) -> str:
+    """A token with these claims; `secret` is a private key in PEM for RS* and ES*, `kid` names the key in the header.
 
     Raises UnusableKey when the secret does not fit the algorithm, InvalidToken when the token would be longer than any
     hub accepts, and TypeError when JSON cannot say the claims.
@@ -279,10 +246,13 @@ def sign(claims: Mapping[str, Any], secret: str, algorithm: str = "HS256") -> st
     from jose import jws  # noqa: PLC0415
     from jose.exceptions import JOSEError  # noqa: PLC0415
 
-    if algorithm not in _FAMILIES or not secret:
-        raise UnusableKey(f"a token is signed with a secret and one of {', '.join(_FAMILIES)}")
+    if algorithm not in FAMILIES or not secret:
+        raise UnusableKey(f"a token is signed with a secret and one of {', '.join(FAMILIES)}")
+    if FAMILIES[algorithm] == "HS" and holds_key(secret):
+        raise UnusableKey(f"the secret does not fit {algorithm}: it is a key or a certificate")
     try:
-        token = jws.sign(dict(claims), secret, algorithm=algorithm)
+        headers = None if kid is None else {"kid": kid}
+        token = jws.sign(dict(claims), secret, headers=headers, algorithm=algorithm)
     except JOSEError as error:
         raise UnusableKey(f"the secret does not fit {algorithm}") from error
     if len(token) > MAX_TOKEN_BYTES:

@@ -33,6 +33,7 @@ SECTIONS: Final = {
     "Use": {
         "publish": "Publish on a running hub",
         "subscribe": "Print what is published on a running hub",
+        "revoke": "Take back tokens on a running hub",
     },
     "Keep": {
         "migrate": "Bring the database up to date",

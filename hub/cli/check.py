@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from hub.cli.talk import count, say
 if TYPE_CHECKING:
     from hub.loader.blueprint import Blueprint
     from hub.settings.load import Loaded
+    from hub.settings.model import JwtSettings, KeySettings
     from hub.settings.problem import Problem
 
 
@@ -123,6 +126,12 @@ def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
                 Fault(ConfigCode.WEAK_SECRET, "weak secrets are accepted", remedy),
             )
         )
+    for loc, key in _ending_keys(settings.auth.jwt):
+        if key.until is not None and key.until <= time.time():
+            fault = Fault(
+                ConfigCode.WRONG_VALUE, "the key has ended", "Take it out: no token of it is accepted."
+            )
+            found.append(((*loc, "until"), fault))
     for number, origin in enumerate(settings.server.allowed_origins):
         if origin == "*":
             fault = Fault(
@@ -132,3 +141,10 @@ def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
             )
             found.append((("server", "allowed_origins", number), fault))
     return tuple(fault.at(loaded.document.value_place(loc), loc) for loc, fault in found)
+
+
+def _ending_keys(jwt: JwtSettings) -> Iterator[tuple[tuple[str | int, ...], KeySettings]]:
+    if jwt.previous is not None:
+        yield ("auth", "jwt", "previous"), jwt.previous
+    for kid, key in jwt.keys.items():
+        yield ("auth", "jwt", "keys", kid), key

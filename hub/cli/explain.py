@@ -52,16 +52,20 @@ def command(
     Needs no running hub: it reads the configuration, and verifies tokens with the key in it. For `rpc` the topic is the
     method's name. Handlers are named and not called. Ends with status 0 for what is allowed, 1 for what is refused.
     """
-    from hub.app import token_verifier
     from hub.errors import TopicError
     from hub.inquiry import Asked, Inquiry
     from hub.loader.compose import compose
     from hub.settings.load import load
+    from hub.settings.verification import make_verifier
 
     _check_who(token, user, claims, anonymous)
     blueprint = compose(load(needed(config), os.environ), "check")
     settings = blueprint.settings
-    inquiry = Inquiry(blueprint.table, token_verifier(settings, time.time), anonymous=settings.auth.anonymous)
+    inquiry = Inquiry(
+        blueprint.table,
+        make_verifier(settings.auth, clock=time.time, monotonic=time.monotonic),
+        anonymous=settings.auth.anonymous,
+    )
     text = sys.stdin.read().strip() if token == "-" else (token or "").strip()  # noqa: S105 - a dash is no token
     asked = Asked(action, topic, text, user or "", claims or {}, subscription_token or "")
     try:

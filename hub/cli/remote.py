@@ -12,7 +12,7 @@ import click
 import httpx2
 
 from hub.cli.outcome import UnknownOutcomeError, UnreachableError
-from hub.errors import HubError
+from hub.errors import OUTCOME_UNKNOWN, HubError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -72,6 +72,19 @@ def refused(response: httpx2.Response) -> RefusedError:
             message += "; is there a hub at this address?"
     hints = {401: " Give --api-key or --token.", 403: " Give --api-key, or --token of somebody who may."}
     return RefusedError(f"the hub refused: {message.rstrip('.')}.{hints.get(response.status_code, '')}")
+
+
+def answer(response: httpx2.Response) -> dict[str, Any]:
+    """What the server API answered; raises RefusedError, and UnknownOutcomeError for what nobody is sure of."""
+    if response.status_code != 200:
+        raise refused(response)
+    found: dict[str, Any] = response.json()
+    error = found.get("error")
+    if error is None:
+        return found
+    if error["code"] == OUTCOME_UNKNOWN.number:
+        raise UnknownOutcomeError(f"the hub says: {error['message']}")
+    raise RefusedError(f"the hub refused: {error['message']}")
 
 
 def _is_here(url: str) -> bool:

@@ -18,8 +18,9 @@ from hub.cli.outcome import FAILED
 from hub.cli.talk import fail, say
 
 if TYPE_CHECKING:
+    from hub.auth.tokens import TokenVerifier
     from hub.settings.load import Loaded
-    from hub.settings.model import JwtSettings
+    from hub.settings.model import AuthSettings, JwtSettings, KeySettings
 
 SECRET_BYTES: Final = 48
 _DEV_SECRET: Final = Path(".hub/secret")
@@ -76,12 +77,19 @@ class JsonObject(click.ParamType[dict[str, Any]]):
 @click.option(
     "--channels", default="", help="Topics that its bearer is subscribed to at once, with commas between."
 )
+@click.option("--kid", help="The key of `auth.jwt.keys` to sign it with; it is named in the token.")
 @click.option("--claims", type=JsonObject(), default=dict, help='Further claims: \'{"role": "editor"}\'.')
 @debug_option
 def create(
-    config: Path | None, sub: str, ttl: float, topics: str, channels: str, claims: dict[str, Any]
+    config: Path | None,
+    sub: str,
+    ttl: float,
+    topics: str,
+    channels: str,
+    kid: str | None,
+    claims: dict[str, Any],
 ) -> None:
-    """Make a token, signed with the configuration's secret.
+    """Make a token, signed with the configuration's secret, or with that of --kid.
 
     The token is the only line on standard output. Where `allow` says `token`, the patterns of --topics open a topic;
     elsewhere its own rules decide.
@@ -89,23 +97,19 @@ def create(
     from hub.auth.tokens import sign
     from hub.errors import InvalidToken
 
-    jwt = _settings(_loaded(config))
-    if jwt.secret is None:
-        raise click.UsageError(
-            "this hub verifies tokens with a public key; only who has the private key can sign them"
-            if jwt.public_key
-            else "auth.jwt.secret is not set, so the hub would accept no token. Set it: `hub token secret` makes one."
-        )
+    auth = _settings(_loaded(config))
+    jwt = auth.jwt
+    signing, algorithm = _signing_key(jwt, kid)
     now = int(time.time())
     whole = {"sub": sub, "iat": now, "exp": now + int(ttl), **_parties(jwt)}
     whole |= {name: _list(text) for name, text in (("topics", topics), ("channels", channels)) if text}
     whole |= claims
     try:
-        token = sign(whole, jwt.secret.get_secret_value(), jwt.algorithms[0])
-        _verify(jwt, token)
+        token = sign(whole, signing, algorithm, kid=kid)
+        _verify(auth, token)
     except InvalidToken as error:
         raise click.UsageError(f"the hub would refuse this token: {error}") from error
-    _explain({"alg": jwt.algorithms[0]}, whole, now)
+    _explain({"alg": algorithm} if kid is None else {"alg": algorithm, "kid": kid}, whole, now)
     click.echo(token)
 
 
@@ -118,51 +122,86 @@ def check(token: str, config: Path | None) -> int:
 
     Ends with status 1 for a token that would be refused.
     """
-    from hub.errors import ExpiredToken, InvalidToken
+    from hub.errors import ExpiredToken, InvalidToken, KeysUnavailable
+    from hub.settings.verification import has_key
 
-    jwt = _settings(_loaded(config))
+    auth = _settings(_loaded(config))
     text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 - a dash is no token
     header, claims = _parts(text)
     _explain(header, claims, int(time.time()), err=False)
-    if jwt.secret is None and jwt.public_key is None:
+    if not has_key(auth.jwt):
         fail("refused: auth.jwt has neither a secret nor a public key, so the hub accepts no token")
         return FAILED
     try:
-        _verify(jwt, text)
-    except (InvalidToken, ExpiredToken) as error:
-        fail(f"refused: {error}")
+        _verify(auth, text)
+    except (InvalidToken, ExpiredToken, KeysUnavailable) as error:
+        fail(f"refused: {error.message if isinstance(error, KeysUnavailable) else error}")
         return FAILED
     say("accepted")
     return 0
 
 
 @command.command("secret")
+@click.option("--webhook", is_flag=True, help="Print one for webhooks.secrets: whsec_….")
 @debug_option
-def secret() -> None:
+def secret(*, webhook: bool) -> None:
     """Print a random secret, for HUB_JWT_SECRET or an API key."""
-    click.echo(secrets.token_urlsafe(SECRET_BYTES))
+    from hub.webhooks.signing import new_secret
+
+    click.echo(new_secret() if webhook else secrets.token_urlsafe(SECRET_BYTES))
+
+
+@command.command("api-key")
+@debug_option
+def api_key() -> None:
+    """Print a random API key, and on a second line its hash.
+
+    The hash can stand in auth.api_keys in the place of the key, which then only the backend has.
+    """
+    from hub.auth.api_keys import hashed
+
+    key = secrets.token_urlsafe(SECRET_BYTES)
+    click.echo(key)
+    click.echo(hashed(key))
 
 
 def _loaded(config: Path | None) -> Loaded:
     """The configuration; where it has no key of its own and `hub dev` has run, with what that adds."""
     from hub.loader.dev import load_dev
     from hub.settings.load import load
+    from hub.settings.verification import has_key
 
     path = found(config) if _DEV_SECRET.exists() else needed(config)
     loaded = load(path, os.environ) if path else None
-    if _DEV_SECRET.exists() and (loaded is None or not _has_key(loaded.remains.auth.jwt)):
+    if _DEV_SECRET.exists() and (loaded is None or not has_key(loaded.remains.auth.jwt)):
         say("The configuration has no key, so this is about `hub dev` in this folder.")
         return load_dev(path, os.environ)
     return loaded or load(needed(config), os.environ)
 
 
-def _has_key(jwt: JwtSettings) -> bool:
-    return jwt.secret is not None or jwt.public_key is not None
-
-
-def _settings(loaded: Loaded) -> JwtSettings:
+def _settings(loaded: Loaded) -> AuthSettings:
     """How tokens are verified; raises ConfigError when the configuration has mistakes."""
-    return loaded.settings.auth.jwt
+    return loaded.settings.auth
+
+
+def _signing_key(jwt: JwtSettings, kid: str | None) -> tuple[str, str]:
+    """The secret to sign with, and the algorithm."""
+    from hub.settings.problem import did_you_mean
+    from hub.settings.verification import has_key
+
+    key: KeySettings | JwtSettings | None = jwt if kid is None else jwt.keys.get(kid)
+    if key is None:
+        hint = did_you_mean(str(kid), jwt.keys)
+        raise click.UsageError(f"auth.jwt.keys has no key of this name. {hint}".rstrip())
+    if key.secret is not None:
+        return key.secret.get_secret_value(), (key.algorithms or ["HS256"])[0]
+    if kid is None and jwt.keys and not jwt.public_key:
+        raise click.UsageError("auth.jwt.secret is not set; name a key of auth.jwt.keys with --kid")
+    raise click.UsageError(
+        "this hub verifies tokens with a public key; only who has the private key can sign them"
+        if has_key(jwt)
+        else "auth.jwt.secret is not set, so the hub would accept no token. Set it: `hub token secret` makes one."
+    )
 
 
 def _parties(jwt: JwtSettings) -> dict[str, str]:
@@ -173,20 +212,28 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _verify(jwt: JwtSettings, token: str) -> None:
-    """Raises InvalidToken or ExpiredToken as the hub would for a connection, or for a topic that the token is for."""
-    from hub.auth.tokens import TokenVerifier
+def _verify(auth: AuthSettings, token: str) -> None:
+    """Raises InvalidToken or ExpiredToken as the hub would for a connection, or for a topic that the token is for.
 
-    verifier = TokenVerifier(
-        secret=jwt.secret.get_secret_value() if jwt.secret else None,
-        public_key=jwt.public_key,
-        algorithms=jwt.algorithms,
-        audience=jwt.audience,
-        issuer=jwt.issuer,
-        leeway=jwt.leeway,
-        require_exp=jwt.require_exp,
-        clock=time.time,
-    )
+    Fetches published keys where it needs them; raises KeysUnavailable when they cannot be had.
+    """
+    import asyncio
+
+    from hub.errors import UnknownKey
+    from hub.settings.verification import make_verifier
+
+    verifier = make_verifier(auth, clock=time.time, monotonic=time.monotonic)
+    if verifier is None:
+        return
+    try:
+        _ask(verifier, token)
+    except UnknownKey:
+        if verifier.ring.published is not None:
+            asyncio.run(verifier.ring.published.looked_up())
+        _ask(verifier, token)
+
+
+def _ask(verifier: TokenVerifier, token: str) -> None:
     claims = _parts(token)[1]
     topic = claims.get("channel")
     if isinstance(topic, str):
@@ -227,13 +274,17 @@ _TIMES: Final = {"exp": "expires", "nbf": "begins", "iat": "was made", "expire_a
 
 
 def _explain(header: Mapping[str, Any], claims: Mapping[str, Any], now: int, *, err: bool = True) -> None:
-    if "alg" in header:
-        click.echo(f"{'alg':9} {header['alg']}", err=err)
+    for name in ("alg", "kid"):
+        if name in header:
+            click.echo(f"{name:9} {_printable(str(header[name]))}", err=err)
     for name, value in claims.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         meaning = _when(name, value, now) if name in _TIMES else _MEANINGS.get(name, "")
-        printable = "".join(mark if mark.isprintable() else "?" for mark in shown)
-        click.echo(f"{name:9} {printable}{f'   ({meaning})' if meaning else ''}", err=err)
+        click.echo(f"{name:9} {_printable(shown)}{f'   ({meaning})' if meaning else ''}", err=err)
+
+
+def _printable(text: str) -> str:
+    return "".join(mark if mark.isprintable() else "?" for mark in text)
 
 
 def _when(name: str, value: Any, now: int) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hub.egress.client import Egress
 from hub.handlers import HandlerTable
 from hub.manifest import Manifest
 from hub.settings.model import Settings
+from hub.webhooks.hooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Blueprint:
     table: HandlerTable
     plugins: tuple[LoadedPlugin, ...]
     sockets: Mapping[str, str]
+    egress: Egress
+    webhooks: Webhooks
     config_dir: Path
 
     @property

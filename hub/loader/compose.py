@@ -15,11 +15,14 @@ from hub.loader.package import package_for
 from hub.loader.parts import plugin_folder, plugin_models, plugin_routes, plugin_settings
 from hub.loader.sockets import socket_topics
 from hub.loader.table import handler_table
+from hub.loader.webhooks import make_egress, make_webhooks
+from hub.settings.case import Mode
 from hub.settings.load import Loaded
 from hub.settings.problem import ConfigError
 from hub.settings.report import Report
-from hub.settings.rules import Mode, check_rules
+from hub.settings.rules import check_rules
 from hub.settings.verdict import Verdict
+from hub.webhooks.hooks import Webhooks
 
 
 def compose(loaded: Loaded, mode: Mode) -> Blueprint:
@@ -33,24 +36,25 @@ def compose(loaded: Loaded, mode: Mode) -> Blueprint:
     if not loaded.document.complete:
         raise ConfigError(report.problems)
     check_rules(loaded.verdict, mode, report)
+    egress = make_egress(loaded.remains.webhooks)
+    webhooks = make_webhooks(loaded.remains.webhooks, egress)
     candidates = enabled_plugins(loaded.remains, loaded.verdict, loaded.folder, report)
-    plugins = [_Assembly(candidate, loaded, report) for candidate in candidates]
-    operator = _operator(loaded, report)
+    plugins = [_Assembly(candidate, loaded, webhooks, report) for candidate in candidates]
+    operator = _operator(loaded, webhooks, report)
     table = handler_table(
         [plugin.declarant for plugin in plugins], operator, all_declared=_all_declared(candidates, loaded)
     )
     sockets = socket_topics(loaded.remains.sockets, operator, table.topics)
     report.check()
     ready = tuple(plugin.loaded() for plugin in plugins)
-    return Blueprint(loaded.remains, table.handlers, ready, sockets, loaded.folder)
+    return Blueprint(loaded.remains, table.handlers, ready, sockets, egress, webhooks, loaded.folder)
 
 
-def _operator(loaded: Loaded, report: Report) -> Declarant:
+def _operator(loaded: Loaded, webhooks: Webhooks, report: Report) -> Declarant:
     open_path([loaded.folder, Path.cwd()])
     names = Names(None, loaded.folder)
-    return Declarant(
-        "", loaded.verdict, loaded.remains, names, loaded.folder, logging.getLogger("hub.operator"), report
-    )
+    log = logging.getLogger("hub.operator")
+    return Declarant("", loaded.verdict, loaded.remains, names, loaded.folder, log, report, webhooks)
 
 
 def _all_declared(candidates: Sequence[Candidate], loaded: Loaded) -> bool:
@@ -64,7 +68,7 @@ def _all_declared(candidates: Sequence[Candidate], loaded: Loaded) -> bool:
 class _Assembly:
     """One plugin while it is put together."""
 
-    def __init__(self, candidate: Candidate, loaded: Loaded, report: Report) -> None:
+    def __init__(self, candidate: Candidate, loaded: Loaded, webhooks: Webhooks, report: Report) -> None:
         self._candidate = candidate
         source, manifest = candidate.source, candidate.manifest
         self._package = source.package or package_for(source.name, source.folder)
@@ -76,6 +80,7 @@ class _Assembly:
             source.folder,
             logging.getLogger(f"hub.plugin.{source.name}"),
             report,
+            webhooks,
         )
         given = loaded.remains.plugins[source.name].settings
         self._settings = plugin_settings(

@@ -11,10 +11,11 @@ from typing import Any
 from hub.handlers import Handler
 from hub.loader.events import misfit
 from hub.loader.names import BrokenModuleError, Names, UnresolvedNameError
-from hub.settings.problem import Fault
+from hub.settings.problem import ConfigCode, Fault
 from hub.settings.report import Loc, Report
 from hub.settings.topic import Declarations
 from hub.settings.verdict import Verdict
+from hub.webhooks.hooks import Webhooks
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class Declarant:
     folder: Path
     log: Logger
     report: Report
+    webhooks: Webhooks
     settings: Any = None
     _broken: set[str] = field(default_factory=set)
 
@@ -58,6 +60,8 @@ class Declarant:
 
     def handler(self, name: str, event: str, loc: Loc) -> Handler | None:
         """The handler that a name stands for; None, after reporting it, when it cannot handle the event."""
+        if "://" in name:
+            return self._webhook(name, event, loc)
         function = self.find(name, loc)
         if function is None:
             return None
@@ -67,6 +71,22 @@ class Declarant:
             return None
         full = f"{self.owner}:{name}" if self.owner else name
         return Handler(full, self.owner, function, self.settings, self.log)
+
+    def _webhook(self, url: str, event: str, loc: Loc) -> Handler | None:
+        if not self.webhooks.signed:
+            remedy = "Set webhooks.secrets to ${HUB_WEBHOOK_SECRET}; `hub token secret --webhook` makes one."
+            message = "a webhook needs webhooks.secrets, so that it can tell who calls"
+            self.say(loc, Fault(ConfigCode.MISSING_SETTING, message, remedy))
+            return None
+        try:
+            label, function = self.webhooks.handler(url, event)
+        except ValueError as error:
+            remedy = "See webhooks.allow_http and webhooks.allow_networks."
+            self.say(loc, Fault(ConfigCode.CONFLICTING_SETTINGS, str(error), remedy))
+            return None
+        full = f"{self.owner}:{label}" if self.owner else label
+        # The webhook gives up by itself, and knows why.
+        return Handler(full, self.owner, function, self.settings, self.log, self.webhooks.timeout + 1)
 
     def handlers(self, names: Sequence[str] | None, event: str, loc: Loc) -> tuple[Handler, ...]:
         """The handlers that a list of names stands for, without those that were reported."""

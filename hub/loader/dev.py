@@ -19,6 +19,8 @@ from hub.topics import Pattern
 
 STATE: Final = Path(".hub")
 SECRET_VARIABLE: Final = "HUB_JWT_SECRET"  # noqa: S105 - a variable's name
+_KEYS: Final = ("secret", "public_key", "keys", "jwks_url", "discovery")
+"""Settings of auth.jwt of which each brings a key."""
 _PORTS: Final = (3000, 4200, 5173, 8080)
 _CATCH_ALL: Final = "{topic:rest}"
 _ANYTHING_GOES: Final = {
@@ -51,7 +53,7 @@ def dev_overlay(
     pattern for every topic that no other matches, and the `plugins` named.
     """
     overlay: dict[str, Any] = {}
-    if not _says(given, "auth", "jwt", "secret") and not _says(given, "auth", "jwt", "public_key"):
+    if not any(_says(given, "auth", "jwt", name) for name in _KEYS):
         _put(overlay, secret, "auth", "jwt", "secret")
     if not _says(given, "auth", "anonymous"):
         _put(overlay, True, "auth", "anonymous")

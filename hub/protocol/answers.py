@@ -14,21 +14,29 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Answer(Struct, frozen=True):
-    """A whole response, not to be stored by anybody; `kind` is the media type, "" without a body."""
+    """A whole response, not to be stored by anybody; `kind` is the media type, "" without a body.
+
+    With `retry_after` it says in how many seconds the request may be repeated.
+    """
 
     status: int
     body: bytes = b""
     kind: str = ""
+    retry_after: int = 0
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Its headers."""
         found = [(b"cache-control", b"no-store"), (b"content-length", b"%d" % len(self.body))]
+        if self.retry_after:
+            found.append((b"retry-after", b"%d" % self.retry_after))
         return [*found, (b"content-type", self.kind.encode())] if self.kind else found
 
     def response(self, *, closing: bool) -> bytes:
         """What goes over an HTTP/1.1 connection, which is closed behind it or stays."""
         before, behind = _around_length(self.status, self.kind)
         close = b"connection: close\r\n" if closing else b""
+        if self.retry_after:
+            close += b"retry-after: %d\r\n" % self.retry_after
         return b"%b%d%b%b\r\n%b" % (before, len(self.body), behind, close, self.body)
 
 

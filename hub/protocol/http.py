@@ -6,7 +6,8 @@ breaks its topic's schema also has its `pointer`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hub.errors import (
@@ -24,6 +25,7 @@ from hub.errors import (
     SHUTDOWN,
     SOCKET_BAD_TOKEN,
     SOCKET_BAD_TOPIC,
+    SOCKET_LIMIT,
     SOCKET_NOT_ALLOWED,
     TOKEN_EXPIRED,
     TOO_MANY_REQUESTS,
@@ -35,8 +37,10 @@ from hub.errors import (
     Disconnect,
     HubError,
     InvalidPayload,
+    KeysUnavailable,
     ReplyError,
     StoreError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
@@ -101,6 +105,8 @@ def refusal(error: HubError) -> Refusal:
     """What an error of the hub becomes."""
     if isinstance(error, InvalidPayload):
         return Refusal(422, error.code, "payload_invalid", error.message, error.pointer)
+    if isinstance(error, TooManyRequests):
+        return replace(_of_reply(error), headers={"Retry-After": str(retry_after(error))})
     if isinstance(error, ReplyError):
         return _of_reply(error)
     if isinstance(error, TopicError):
@@ -114,6 +120,11 @@ def refusal(error: HubError) -> Refusal:
     return refused(INTERNAL, 500)
 
 
+def retry_after(error: TooManyRequests) -> int:
+    """Whole seconds until it may be tried again, at least 1."""
+    return max(1, math.ceil(error.seconds))
+
+
 def _of_broker(error: BrokerError) -> Refusal:
     told = broker_refusal(error)
     code = _CODES[told.code]
@@ -121,7 +132,9 @@ def _of_broker(error: BrokerError) -> Refusal:
 
 
 def _of_reply(error: ReplyError) -> Refusal:
-    if error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError):
+    if isinstance(error, KeysUnavailable) or (
+        error.code == INTERNAL.number and isinstance(error.__cause__, BrokerError)
+    ):
         return refused(INTERNAL, 503, error.message)
     code = _CODES.get(error.code)
     if code is None:
@@ -142,6 +155,8 @@ def _of_disconnect(end: Disconnect) -> Refusal:
     if end.code == SHUTDOWN.number:
         return refused(INTERNAL, 503, "the node is stopping; connect again")
     cause = end.__cause__
+    if end.code == SOCKET_LIMIT.number and isinstance(cause, Disconnect):
+        return refused(TOO_MANY_REQUESTS, 429, "too many connections of this user")
     if isinstance(cause, BrokerError):
         # Nothing was to be stored, so nothing is unknown.
         return refused(INTERNAL, 503, "the broker is away; try again later")

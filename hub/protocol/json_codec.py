@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from hub import metrics
 from hub.errors import BAD_FRAME, Disconnect, ReplyError
 from hub.model import ClientInfo, Publication
 from hub.protocol.commands import Command, ConnectRequest, WireError, WireInfo, WirePublication
@@ -22,14 +23,17 @@ _decoder = msgspec.json.Decoder(Command)
 _connect_decoder = msgspec.json.Decoder(ConnectRequest | None)
 _encode = msgspec.json.Encoder().encode
 
+MAX_COMMANDS: Final = 100
+"""Commands in one frame, unless a session may have more subscriptions."""
 PING = b"{}"
 PONG = Command()
 
 
-def decode_commands(frame: bytes) -> Iterator[Command]:
+def decode_commands(frame: bytes, most: int = MAX_COMMANDS) -> Iterator[Command]:
     """The commands of one frame, in order; raises Disconnect 3501 at the first piece that is none.
 
-    Commands stand on lines of their own. The commands before a bad piece have been yielded when it raises.
+    Commands stand on lines of their own. The commands before a bad piece have been yielded when it raises; of a frame
+    with more than `most` none is.
     """
     if b"\n" not in frame:
         yield decode_command(frame)
@@ -40,7 +44,11 @@ def decode_commands(frame: bytes) -> Iterator[Command]:
         # One command written over several lines.
         whole = _decoder.decode(frame)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        for line in frame.removesuffix(b"\n").split(b"\n"):
+        lines = frame.removesuffix(b"\n").split(b"\n")
+        if len(lines) > most:
+            metrics.LIMITED.labels("frame_commands").inc()
+            raise Disconnect(BAD_FRAME, f"bad request: more than {most} commands in a frame") from None
+        for line in lines:
             yield decode_command(line)
     else:
         yield whole

@@ -126,6 +126,46 @@ class RefreshRequest(Whom, frozen=True, kw_only=True):
     info: Any = None
 
 
+class Unrevoke(Struct, frozen=True, kw_only=True):
+    """Lifts what was revoked: one of a token's id, a user, a user on a topic, or what was issued before a moment."""
+
+    user: str | None = None
+    token_id: str | None = None
+    issued_before: float | None = None
+    channel: str | None = None
+
+
+class Revoke(Unrevoke, frozen=True, kw_only=True):
+    """Revokes the same; times are in seconds since 1970, `expire_at` is when it may be forgotten."""
+
+    expire_at: float | None = None
+
+
+class Revocations(Struct, frozen=True):
+    """Lists what is revoked, of one user or all."""
+
+    limit: Limit | None = None
+    user: str | None = None
+
+
+class Revoked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One revocation in force."""
+
+    revoked_at: int
+    user: str | None = None
+    token_id: str | None = None
+    issued_before: float | None = None
+    channel: str | None = None
+    expire_at: float | None = None
+
+
+class RevocationsResult(Struct, frozen=True):
+    """The latest of them, and how many there are."""
+
+    revocations: list[Revoked]
+    total: int
+
+
 class Batch(Struct, frozen=True):
     """Several commands, each an object with one method; done at once when `parallel`, else one after another."""
 

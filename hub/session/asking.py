@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from hub import payloads
 from hub.auth.rules import callable_by
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNRECOVERABLE, ReplyError
 from hub.handlers import Handler
@@ -68,9 +67,6 @@ async def rpc(session: ClientSession, request: RPCRequest, reply: Reply) -> None
     if handler is None or not callable_by(session.identity, handler.allow):
         raise ReplyError(NOT_AVAILABLE)
     raw = payload(request.data)
-    try:
-        data = None if raw is None else msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise ReplyError(BAD_REQUEST) from error
+    data = None if raw is None else payloads.decode(raw)
     answer = await session.node.table.run(handler, session.call(method=request.method), data)
     reply(RPCResult(raw_or_unset(None if answer is None else encode(answer))))

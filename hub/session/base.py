@@ -8,21 +8,27 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from prometheus_client import Counter, Gauge
 
 from hub import metrics
+from hub.credentials import ClientRequest
 from hub.errors import (
     ALREADY_SUBSCRIBED,
     BAD_REQUEST,
     INTERNAL,
+    INVALID_TOKEN,
     LIMIT_EXCEEDED,
+    PERMISSION_DENIED,
     SERVER_ERROR,
     SLOW,
     SOCKET_BAD_TOKEN,
     SOCKET_NOT_ALLOWED,
+    TOO_MANY_COMMANDS,
+    UNSUBSCRIBED,
     BrokerError,
+    Code,
     Disconnect,
     ReplyError,
 )
@@ -33,14 +39,18 @@ from hub.node import Node
 from hub.outbox import Outbox, Transport, Wire
 from hub.plugin import Accept
 from hub.protocol.json_codec import encode
+from hub.rates import Rate
 from hub.session.client_id import new_client_id
 from hub.session.held import Established, Held, Wanted, is_told
+from hub.session.introduction import introduce
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
 """Topics for which a session remembers that it may publish on them."""
 BACKLOG_PAUSE: Final = 64
 """Frames that may wait behind one being handled before the peer is no longer read from; bytes are bounded too."""
+
+TOKEN_REVOKED: Final = "token revoked"  # noqa: S105 - no secret
 
 Rest = Awaitable[None]
 """What remains to be done of a frame once something has to be waited for."""
@@ -60,6 +70,8 @@ class Session(ABC):
         "_granted_to",
         "_grants",
         "_making",
+        "_rate",
+        "_refused",
         "_slot",
         "_working",
         "admitted",
@@ -72,8 +84,16 @@ class Session(ABC):
         "transport_name",
     )
 
+    too_many: ClassVar[Code] = TOO_MANY_COMMANDS
+    """How it ends when its client goes on sending what is refused as too many."""
+    revoked_code: ClassVar[Code] = INVALID_TOKEN
+    """How it ends when its token is revoked."""
+
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         self.node = node
+        self._rate = None if node.meters.commands is None else node.meters.commands.fresh()
+        self._refused: Rate | None = None
+        """How many more may be refused; None until one was."""
         self.client = new_client_id()
         self.identity: Identity = ANONYMOUS
         self.subscriptions: dict[str, Held] = {}
@@ -158,6 +178,25 @@ class Session(ABC):
         It, and what remains, may raise Disconnect to end the session.
         """
 
+    def control(self) -> bool:
+        """Counts a frame that only costs something, as a ping; False where it is one too many, to be passed over."""
+        if self._rate is None or self._rate.take(self.node.meters.clock()):
+            return True
+        try:
+            self._over()
+        except Disconnect as error:
+            self.end(error.code, error.reason)
+        return False
+
+    def _over(self) -> None:
+        """A command or frame is one too many; raises Disconnect where a whole burst of them was refused already."""
+        meters = self.node.meters
+        meters.over("commands", self.client)
+        if self._refused is None and meters.commands is not None:
+            self._refused = meters.commands.fresh()
+        if self._refused is not None and not self._refused.take(meters.clock()):
+            raise Disconnect(self.too_many, TOO_MANY_COMMANDS.message)
+
     # What the session is
 
     def info(self, chan_info: bytes | None = None) -> ClientInfo:
@@ -168,18 +207,37 @@ class Session(ABC):
         """Who handlers are called for."""
         return Call(topic, params or {}, self.identity, self.client, method)
 
-    async def admit(self, identity: Identity) -> list[Accept]:
+    async def admit(
+        self, identity: Identity, request: ClientRequest | None = None, *, nameless: bool = False
+    ) -> list[Accept]:
         """Gives it its identity, asks the connect handlers, and enters it among the node's sessions.
 
-        Raises ReplyError or Disconnect when a handler refuses.
+        Raises ReplyError or Disconnect when a handler refuses, Disconnect 3504 when the user has too many sessions,
+        and a Disconnect of `nobody` for a `nameless` client, one without token or ticket, that none of the handlers
+        names although the node admits no anonymous ones.
         """
+        self.node.demand_room(identity)
+        answers: list[Accept] = []
+        named = False
+        if self.node.table.connect:
+            identity, answers, named = await introduce(self.node, identity, self.client, request)
+            if not self.closed:
+                # Others of the same user may have come meanwhile, and the handlers may have named another one.
+                self.node.demand_room(identity)
+        if nameless and not named and not self.node.anonymous:
+            raise self.nobody()
         self.identity = identity
-        handlers = self.node.table.connect
-        answers = await self.node.table.run_all(handlers, self.call()) if handlers else []
+        if self._revoked:
+            # While the handlers ran, when no look through the sessions could find this one.
+            raise Disconnect(self.revoked_code, TOKEN_REVOKED)
         if not self.closed:
             self.admitted = True
             self.node.sessions.add(self)
-        return [answer for answer in answers if isinstance(answer, Accept)]
+        return answers
+
+    @abstractmethod
+    def nobody(self) -> Disconnect:
+        """How it ends when it had to say who it is and did not."""
 
     def retire(self) -> None:
         """Takes the session back out of the node, and all its subscriptions with it; the connection stays."""
@@ -212,7 +270,10 @@ class Session(ABC):
         if topic in self.subscriptions or topic in making:
             raise ReplyError(ALREADY_SUBSCRIBED)
         if len(self.subscriptions) + len(making) >= self.node.limits.subscriptions:
+            metrics.LIMITED.labels("subscriptions").inc()
             raise ReplyError(LIMIT_EXCEEDED)
+        if not self.node.stands(self.identity, topic, wanted.mark):
+            raise ReplyError(PERMISSION_DENIED)
         if wanted.filter is not None and not rule.options.filter:
             raise ReplyError(BAD_REQUEST, "bad request: this topic takes no tags filter")
         self._making = self._making or set()
@@ -245,6 +306,7 @@ class Session(ABC):
         delta = wanted.delta and rule.options.delta
         subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
+        held.granted, held.mark = wanted.granted, wanted.mark
         if rule.options.presence and not self.closed:
             await self.node.presence.add(topic, held.info)
         try:
@@ -255,10 +317,15 @@ class Session(ABC):
         except BaseException:
             self._part(topic, held)
             raise
-        if self.closed:
+        stands = self.node.stands(self.identity, topic, held.mark)
+        if self.closed or not stands:
             self.node.router.unsubscribe(subscription)
             self._part(topic, held)
-            raise Disconnect(INTERNAL.number, "the connection is gone")
+            raise (
+                ReplyError(PERMISSION_DENIED)
+                if not stands
+                else Disconnect(INTERNAL.number, "the connection is gone")
+            )
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
@@ -318,10 +385,31 @@ class Session(ABC):
             tell = self.node.attendance.left if untold else self.node.attendance.swept
             tell(topic, held.info, held.names, held.leave)
 
+    # What is revoked
+
+    @property
+    def _revoked(self) -> bool:
+        return self.node.revocations.refuse(self.identity)
+
+    def reconsider(self) -> None:
+        """Ends the session when its token was revoked, else each subscription that nothing stands behind any more."""
+        self._grants = None
+        if self.closed:
+            return
+        if self._revoked:
+            self.end(self.revoked_code.number, TOKEN_REVOKED)
+            return
+        for topic, held in list(self.subscriptions.items()):
+            if not self.node.stands(self.identity, topic, held.mark):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
+
     # Publications
 
     async def publish(self, topic: str, raw: bytes) -> None:
-        """Publishes as the client, after asking the rules. Raises TopicError, ReplyError, Disconnect, BrokerError."""
+        """Publishes as the client where `publish_now` gave False, which has counted it where it may be done.
+
+        Raises TopicError, ReplyError, Disconnect, BrokerError.
+        """
         if self._grant(topic) is None:
             self.node.demand(self.identity, "publish", topic)
         held = self.subscriptions.get(topic)
@@ -329,9 +417,9 @@ class Session(ABC):
         await self.node.router.publish(topic, raw, by=self, info=info)
 
     def publish_now(self, topic: str, raw: bytes) -> bool:
-        """Publishes as the client, where nothing has to be waited for. Raises BrokerError.
+        """Publishes as the client, where nothing has to be waited for. Raises BrokerError, and TooManyRequests.
 
-        False, and nothing done, where `publish` must be awaited instead, be it only to say what is wrong.
+        False, and nothing published, where `publish` must be awaited instead, be it only to say what is wrong.
         """
         rule = None
         if self._grants is not None and self._granted_to is self.identity:
@@ -339,6 +427,7 @@ class Session(ABC):
         rule = rule or self._grant(topic)
         if rule is None:
             return False
+        self.node.meters.publication(self.identity.user, topic)
         held = self.subscriptions.get(topic)
         info = held.info if held is not None else self.info()
         return self.node.router.publish_now(topic, rule, raw, info=info) is not None

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from hub import metrics
+from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
     BAD_REQUEST,
@@ -16,22 +17,28 @@ from hub.errors import (
     INSUFFICIENT_STATE,
     INTERNAL,
     NO_PONG,
+    PERMISSION_DENIED,
     STALE,
     SUBSCRIPTION_EXPIRED,
+    TOO_MANY_REQUESTS,
     UNSUBSCRIBE_EXPIRED,
     UNSUBSCRIBE_INSUFFICIENT,
+    UNSUBSCRIBED,
     BrokerError,
     Disconnect,
     HubError,
     ReplyError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
+from hub.model import Identity
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.commands import METHODS, Command, RefreshResult, SubscribeResult
 from hub.protocol.json_codec import (
     PING,
+    PONG,
     decode_command,
     decode_commands,
     error_reply,
@@ -40,6 +47,7 @@ from hub.protocol.json_codec import (
     push,
     reply,
 )
+from hub.rates import Rate
 from hub.session.base import Rest, Session
 from hub.session.held import Wanted
 
@@ -63,10 +71,10 @@ class ClientSession(Session):
         "_ping_at",
         "_pong_until",
         "_stale_at",
+        "brought",
         "emulated",
         "expires_at",
         "frame_ping",
-        "handshake_token",
         "methods",
         "state",
     )
@@ -82,16 +90,17 @@ class ClientSession(Session):
         transport_name: str,
         methods: dict[str, Method],
         *,
-        token: str = "",
+        brought: Credentials = NOTHING,
         frame_ping: bool = False,
     ) -> None:
-        """`token` is what the handshake brought, used when the connect command has none.
+        """`brought` came with the handshake; its token or ticket is used when the connect command has none.
 
         With `frame_ping` the client wants to be pinged by the transport, not by the protocol.
         """
         super().__init__(node, transport, wire, transport_name)
         self.methods = methods
-        self.handshake_token = token
+        self.brought = brought
+        """Until the connect command; a session that has connected needs it no longer."""
         self.frame_ping = frame_ping
         self.emulated = False
         self.state: Literal["new", "connected", "failed"] = "new"
@@ -117,7 +126,7 @@ class ClientSession(Session):
             return None
         if b"\n" not in frame:
             return self._take(decode_command(frame))
-        commands = decode_commands(frame)
+        commands = decode_commands(frame, self.node.limits.frame_commands)
         for command in commands:
             rest = self._take(command)
             if rest is not None:
@@ -137,6 +146,9 @@ class ClientSession(Session):
 
     def _take(self, command: Command) -> Rest | None:
         """Handles a command as far as nothing has to be waited for; returns what remains."""
+        if self._rate is not None and not self._rate.take(self.node.meters.clock()) and command != PONG:
+            self._refuse_too_many(command, self._rate)
+            return None
         if self._handle_now(command):
             return None
         work = self._handle(command)
@@ -144,6 +156,14 @@ class ClientSession(Session):
         if command.connect is not None or command.subscribe is not None:
             return self.node.tasks.started(work)
         return work
+
+    def _refuse_too_many(self, command: Command, rate: Rate) -> None:
+        self._over()
+        if command.id:
+            method, _ = command.method() or ("unknown", None)
+            metrics.REPLY_ERRORS.labels(method, str(TOO_MANY_REQUESTS.number)).inc()
+            error = TooManyRequests(rate.wait(self.node.meters.clock()))
+            self.outbox.push(error_reply(command.id, error))
 
     def _handle_now(self, command: Command) -> bool:
         """Handles a publish for which nothing has to be waited; False, and nothing done, with any other command."""
@@ -155,8 +175,8 @@ class ClientSession(Session):
             if raw is None or not self.publish_now(request.channel, raw):
                 return False
             self.outbox.push(publish_reply(command.id))
-        except BrokerError as error:
-            self._refuse(command.id, "publish", broker_refusal(error))
+        except (BrokerError, TooManyRequests) as error:
+            self._refuse(command.id, "publish", as_reply_error(error, publishing=True))
         _PUBLISHES.inc()
         return True
 
@@ -190,11 +210,17 @@ class ClientSession(Session):
         if command_id:
             self.outbox.push(error_reply(command_id, error))
 
+    def nobody(self) -> Disconnect:
+        """A client without a token, where one is needed."""
+        return Disconnect(BAD_FRAME, "a token is needed: connect with one")
+
     # Time
 
-    def begin(self, expires_at: float | None) -> None:
+    def begin(self, expires_at: float | None, *, renewable: bool = True) -> None:
         """Starts pings and the watch on expiry: the connect command was granted."""
         self.state = "connected"
+        if expires_at is not None and not renewable:
+            expires_at -= self.node.limits.expired_grace  # for there is nothing to wait for
         self.expires_at = expires_at
         self._stale_at = None
         interval = self.node.limits.ping
@@ -208,6 +234,15 @@ class ClientSession(Session):
         """Moves the session's expiry."""
         self.expires_at = expires_at
         self._schedule()
+
+    def relinquish(self, before: Identity, now: Identity) -> None:
+        """Gives up what a refreshed token no longer allows; what a subscription token or a handler granted stays."""
+        for topic, held in list(self.subscriptions.items()):
+            withdrawn = topic in before.subs and topic not in now.subs
+            if held.mark is not None or (held.granted and not withdrawn):
+                continue
+            if not self.node.decide(now, "subscribe", topic, held.rule, held.params):
+                self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
 
     def watch(self) -> None:
         """Looks at the deadlines anew, because a subscription with an expiry was added."""

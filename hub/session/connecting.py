@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
+from hub import payloads
+from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     BAD_FRAME,
     CONNECTION_EXPIRED,
@@ -18,7 +19,7 @@ from hub.errors import (
     InvalidToken,
     ReplyError,
 )
-from hub.model import Identity
+from hub.model import ANONYMOUS, Identity
 from hub.plugin import Accept
 from hub.protocol.commands import (
     ConnectRequest,
@@ -35,29 +36,48 @@ from hub.session.held import Established, Wanted
 from hub.session.subscribing import form_of, result_of, since_of
 
 
-def identify(session: ClientSession, token: str) -> Identity:
+async def identify(session: ClientSession, token: str) -> Identity:
     """The identity behind a token, or the anonymous one where that is allowed.
 
-    Raises ReplyError 109 for an expired token, Disconnect 3500 for a bad one and 3501 for none.
+    Raises ReplyError 109 for an expired token and 100 while its key cannot be had, Disconnect 3500 for a bad one and
+    3501 for none.
     """
     if not token and not session.node.anonymous:
-        raise Disconnect(BAD_FRAME, "a token is needed: connect with one")
+        raise session.nobody()
     try:
-        return session.node.identify(token)
+        return await session.node.identified(token)
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
         raise Disconnect(INVALID_TOKEN) from error
 
 
+async def redeem(session: ClientSession, brought: Credentials) -> Identity:
+    """The identity behind a one-time ticket; raises Disconnect 3500 for one that is no good."""
+    await session.node.tasks.handover()
+    try:
+        return await session.node.redeem(brought.ticket, brought.origin)
+    except InvalidToken as error:
+        raise Disconnect(INVALID_TOKEN) from error
+
+
 async def connect(session: ClientSession, request: ConnectRequest, reply: Reply) -> None:
     """Admits the client, makes its server-side subscriptions, and tells it all in one reply."""
-    identity = identify(session, request.token or session.handshake_token)
-    if session.node.table.connect or request.subs or identity.subs:
+    brought, session.brought = session.brought, NOTHING
+    token, asked = request.token or brought.token, bool(session.node.table.connect)
+    nameless = not (token or brought.ticket)
+    if not token and brought.ticket:
+        identity = await redeem(session, brought)
+    else:
+        identity = ANONYMOUS if nameless and asked else await identify(session, token)
+    if asked or request.subs or identity.subs:
         await session.node.tasks.handover()
-    answers = await session.admit(identity)
+    answers = await session.admit(identity, brought.request, nameless=nameless)
     if session.closed:
         return
+    identity = session.identity
+    # Whom a handler named cannot bring a fresh token: the session ends on time, and the client is asked anew.
+    named = any(answer.identity is not None for answer in answers)
     try:
         made = {}
         if answers or request.subs or identity.subs:
@@ -68,15 +88,15 @@ async def connect(session: ClientSession, request: ConnectRequest, reply: Reply)
         raise
     if session.closed:
         return
-    session.begin(identity.expires_at)
+    session.begin(identity.expires_at, renewable=not named)
     data = [encode(answer.data) for answer in answers if answer.data is not None]
     limits, emulated, one_way = session.node.limits, session.emulated, session.one_way
     reply(
         ConnectResult(
             client=session.client,
             version=session.node.version,
-            expires=identity.expires_at is not None,
-            ttl=session.ttl(identity.expires_at),
+            expires=identity.expires_at is not None and not named,
+            ttl=0 if named else session.ttl(identity.expires_at),
             data=raw_or_unset(data[-1] if data else None),
             subs={topic: result for topic, (_, result) in made.items()} or None,
             ping=0 if session.frame_ping else int(limits.ping),
@@ -95,6 +115,9 @@ async def _server_side(
     forced = [*identity.subs, *(topic for answer in answers for topic in answer.topics)]
     made: dict[str, tuple[Established, SubscribeResult]] = {}
     for topic in dict.fromkeys((*forced, *asked)):
+        if session.node.revocations.bar(identity.user, topic):
+            # Whoever is barred from one topic is to have the others all the same.
+            continue
         request = asked.get(topic, SubscribeRequest())
         options = identity.subs.get(topic, {})
         try:
@@ -123,15 +146,16 @@ async def refresh(session: ClientSession, request: RefreshRequest, reply: Reply)
     """Moves the session's expiry to a fresh token's; raises Disconnect 3500 when it is bad or another user's."""
     if not request.token:
         raise Disconnect(BAD_FRAME)
-    identity = identify(session, request.token)
+    identity = await identify(session, request.token)
     if identity.user != session.identity.user:
         raise Disconnect(INVALID_TOKEN)
     if identity.expires_at is not None and identity.expires_at <= session.node.clock():
         raise Disconnect(CONNECTION_EXPIRED)
-    session.identity = identity
+    before, session.identity = session.identity, identity
     session.renew(identity.expires_at)
     ttl = session.ttl(identity.expires_at)
     reply(RefreshResult(expires=ttl > 0, ttl=ttl, client=session.client, version=session.node.version))
+    session.relinquish(before, identity)
 
 
 async def send(session: ClientSession, request: SendRequest, reply: Reply) -> None:
@@ -149,6 +173,6 @@ async def send(session: ClientSession, request: SendRequest, reply: Reply) -> No
 
 def _decoded(raw: bytes) -> object:
     try:
-        return msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return payloads.decode(raw)
+    except ReplyError as error:
         raise Disconnect(BAD_FRAME) from error

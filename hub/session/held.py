@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hub.auth.revocations import Mark
 from hub.grace import HeldLeave
 from hub.handlers import TopicRule
 from hub.live import Subscription
@@ -29,6 +30,10 @@ class Held:
     """Ids of the user's earlier clients, in whose place it is present."""
     leave: HeldLeave | None = None
     """Its leave, while that is held back."""
+    granted: bool = False
+    """Whether something else than the topic's rules decided."""
+    mark: Mark | None = None
+    """That of the subscription token that it rests on."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,8 @@ class Wanted:
     chan_info: bytes | None = None
     data: bytes | None = None
     expires_at: float | None = None
+    mark: Mark | None = None
+    """What revocations know the token by that granted it."""
     delta: bool = False
     """Whether differences are wanted; it gets them where the topic offers them."""
     filter: TagFilter | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 
 from hub import metrics
+from hub.credentials import NOTHING, Credentials
 from hub.errors import (
     ACCESS_DENIED,
     CONNECTION_EXPIRED,
@@ -48,16 +49,24 @@ class OneWaySession(ClientSession):
     one_way: ClassVar[bool] = True
 
     def __init__(
-        self, node: Node, transport: Transport, wire: Wire, transport_name: str, *, token: str = ""
+        self,
+        node: Node,
+        transport: Transport,
+        wire: Wire,
+        transport_name: str,
+        *,
+        brought: Credentials = NOTHING,
     ) -> None:
-        """`token` is what the handshake brought, used when the connect request has none."""
-        super().__init__(node, transport, wire, transport_name, {"connect": connect}, token=token)
+        """`brought` came with the handshake; its token or ticket is used when the connect request has none."""
+        super().__init__(node, transport, wire, transport_name, {"connect": connect}, brought=brought)
 
     def _put_behind(self, frame: bytes) -> None:
         """What comes while the client is being admitted is passed over as well."""
+        self.control()
 
     def _begin(self, frame: bytes) -> Rest | None:
         if self.state != "new":
+            self.control()
             return None
         return self.node.tasks.started(self._connect(decode_connect(frame)))
 

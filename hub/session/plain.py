@@ -6,12 +6,15 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
+from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
+    CONNECTION_LIMIT,
+    EXPIRED,
     INSUFFICIENT_STATE,
     INTERNAL,
     OUTCOME_UNKNOWN,
@@ -23,15 +26,18 @@ from hub.errors import (
     SOCKET_NOT_ALLOWED,
     SOCKET_TOO_SLOW,
     BrokerError,
+    Code,
     Disconnect,
     ExpiredToken,
     HubError,
     InvalidToken,
+    KeysUnavailable,
     ReplyError,
+    TooManyRequests,
     TopicError,
     broker_refusal,
 )
-from hub.model import Identity, Position, Publication
+from hub.model import ANONYMOUS, Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
 from hub.protocol.json_codec import compact, encode
@@ -44,12 +50,17 @@ MAX_RETRY_SECONDS: Final = 2.0
 """How long a socket that waits for the broker waits between two attempts, more or less."""
 
 
-def identify(node: Node, token: str) -> Identity:
-    """The identity behind a token, or the anonymous one; raises Disconnect 4001 when that is not admitted."""
+async def identify(node: Node, token: str) -> Identity:
+    """The identity behind a token, or the anonymous one.
+
+    Raises Disconnect 4001 when that is not admitted, 3004 while its key cannot be had.
+    """
     if not token and not node.anonymous:
         raise Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
     try:
-        return node.identify(token)
+        return await node.identified(token)
+    except KeysUnavailable as error:
+        raise Disconnect(SERVER_ERROR, error.message) from error
     except ExpiredToken as error:
         raise Disconnect(SOCKET_BAD_TOKEN, "token expired") from error
     except InvalidToken as error:
@@ -79,36 +90,58 @@ class PlainSession(Session):
 
     __slots__ = ("_ping_at", "topic")
 
+    too_many: ClassVar[Code] = SOCKET_LIMIT
+    revoked_code: ClassVar[Code] = SOCKET_BAD_TOKEN
+
     def __init__(self, node: Node, transport: Transport, wire: Wire, transport_name: str) -> None:
         super().__init__(node, transport, wire, transport_name)
         self.topic = ""
         self._ping_at = node.wheel.clock() + node.limits.ping
         self._schedule()
 
-    async def open(self, template: str, token: str, since: Position | None = None) -> Established:
+    async def open(self, template: str, brought: Credentials, since: Position | None = None) -> Established:
         """Admits the client and subscribes it. `{connection}` and `{user}` in the template get their values.
 
         Raises Disconnect with a code of the plain socket, whatever is wrong.
         """
-        identity = identify(self.node, token)
         return await self._open(
-            identity, lambda: fill(template, {"connection": self.client, "user": identity.user}), since
+            brought, lambda user: fill(template, {"connection": self.client, "user": user}), since
         )
 
-    async def open_topic(self, topic: str, token: str, since: Position | None = None) -> Established:
+    async def open_topic(
+        self, topic: str, brought: Credentials, since: Position | None = None
+    ) -> Established:
         """Admits the client and subscribes it to a topic that it named itself; raises as `open` does."""
-        return await self._open(identify(self.node, token), lambda: topic, since)
+        return await self._open(brought, lambda _: topic, since)
 
-    async def _open(self, identity: Identity, name: Callable[[], str], since: Position | None) -> Established:
+    async def _open(
+        self, brought: Credentials, name: Callable[[str], str], since: Position | None
+    ) -> Established:
+        nameless = not (brought.token or brought.ticket)
+        identity = await self._identify(brought)
         try:
-            self.topic = name()
-            await self.admit(identity)
+            await self.admit(identity, brought.request, nameless=nameless)
+            self.topic = name(self.identity.user)
             self._schedule()
             established = await self.establish(Wanted(self.topic, since))
         except HubError as error:
-            raise _as_disconnect(error, identity) from error
+            raise _as_disconnect(error, self.identity) from error
         self._greet(established)
         return established
+
+    async def _identify(self, brought: Credentials) -> Identity:
+        if brought.token or not (brought.ticket or self.node.table.connect):
+            return await identify(self.node, brought.token)
+        if not brought.ticket:
+            return ANONYMOUS
+        try:
+            return await self.node.redeem(brought.ticket, brought.origin)
+        except InvalidToken as error:
+            raise Disconnect(SOCKET_BAD_TOKEN) from error
+
+    def nobody(self) -> Disconnect:
+        """A client without a token, where one is needed."""
+        return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
 
     def _greet(self, established: Established) -> None:
         if established.data is not None:
@@ -152,6 +185,10 @@ class PlainSession(Session):
         self.announce_join(established.held)
 
     def _begin(self, frame: bytes) -> Rest | None:
+        if self._rate is not None and not self._rate.take(self.node.meters.clock()):
+            self._over()
+            self._refuse(TooManyRequests(self._rate.wait(self.node.meters.clock())))
+            return None
         try:
             raw = payload_of(frame)
             return None if self.publish_now(self.topic, raw) else self._publish(raw)
@@ -229,7 +266,7 @@ def _refusal(error: HubError) -> ReplyError:
 
 def _as_disconnect(error: HubError, identity: Identity) -> Disconnect:
     if isinstance(error, Disconnect):
-        return error
+        return Disconnect(SOCKET_LIMIT, error.reason) if error.code == CONNECTION_LIMIT.number else error
     if isinstance(error, TopicError):
         return Disconnect(SOCKET_BAD_TOPIC, str(error))
     if isinstance(error, ReplyError):
@@ -245,6 +282,8 @@ def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
         if identity.anonymous:
             return Disconnect(SOCKET_BAD_TOKEN, "a token is needed: add ?token=")
         return Disconnect(SOCKET_NOT_ALLOWED)
+    if error.code == EXPIRED.number:
+        return Disconnect(SOCKET_BAD_TOKEN, error.message)
     if error.code in {INTERNAL.number, OUTCOME_UNKNOWN.number}:
         return Disconnect(SERVER_ERROR, error.message)
     if error.code >= 400:

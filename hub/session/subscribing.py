@@ -89,13 +89,14 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     delta, tag_filter = form_of(request)
     wanted = Wanted(topic, since=since, delta=delta, filter=tag_filter)
     if request.token:
-        grant = _granted(session, topic, request.token)
+        grant = await _granted(session, topic, request.token)
         wanted = replace(
             wanted,
             granted=True,
             chan_info=grant.info,
             data=grant.data,
             expires_at=grant.expires_at,
+            mark=grant.mark,
         )
     established = await session.establish(wanted)
     options = established.held.rule.options
@@ -113,13 +114,10 @@ async def subscribe(session: ClientSession, request: SubscribeRequest, reply: Re
     session.announce_join(established.held)
 
 
-def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
-    verifier = session.node.verifier
-    if verifier is None:
-        raise ReplyError(PERMISSION_DENIED)
+async def _granted(session: ClientSession, topic: str, token: str) -> SubscriptionGrant:
     try:
-        return verifier.verify_subscription(
-            token, topic=topic, user=session.identity.user, client=session.client
+        return await session.node.granted(
+            token, topic=topic, identity=session.identity, client=session.client
         )
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
@@ -145,18 +143,15 @@ async def sub_refresh(session: ClientSession, request: SubRefreshRequest, reply:
         raise ReplyError(PERMISSION_DENIED)
     if not request.token:
         raise ReplyError(BAD_REQUEST)
-    verifier = session.node.verifier
-    if verifier is None:
-        raise Disconnect(INVALID_TOKEN)
     try:
-        grant = verifier.verify_subscription(
-            request.token, topic=request.channel, user=session.identity.user, client=session.client
+        grant = await session.node.granted(
+            request.token, topic=request.channel, identity=session.identity, client=session.client
         )
     except ExpiredToken as error:
         raise ReplyError(TOKEN_EXPIRED) from error
     except InvalidToken as error:
         raise Disconnect(INVALID_TOKEN) from error
-    held.expires_at = grant.expires_at
+    held.expires_at, held.mark, held.granted = grant.expires_at, grant.mark, True
     session.watch()
     ttl = session.ttl(grant.expires_at)
     reply(RefreshResult(expires=ttl > 0, ttl=ttl))

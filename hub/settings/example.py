@@ -16,7 +16,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from hub.settings import shape
-from hub.settings.model import ApiKeySettings, InternalSettings, PluginSettings, Settings
+from hub.settings.model import (
+    ApiKeySettings,
+    InternalSettings,
+    KeySettings,
+    PluginSettings,
+    PreviousKeySettings,
+    Settings,
+)
 from hub.settings.scalars import ambiguity, resolve
 from hub.settings.topic import (
     AllowSettings,
@@ -61,6 +68,7 @@ _ORDER: Final = (
     "rpc",
     "schedule",
     "client",
+    "limits",
     "api",
     "log",
 )
@@ -89,6 +97,11 @@ EXAMPLES: Final[dict[tuple[str, ...], Any]] = {
     ("auth", "api_keys"): {
         "backend": {"key": "${HUB_API_KEY}", "allow": ["publish", "history:news:{section}"]}
     },
+    ("auth", "jwt", "previous"): {
+        "secret": "${HUB_JWT_SECRET_BEFORE}",
+        "until": "2026-12-01T00:00:00Z",
+    },
+    ("auth", "jwt", "keys"): {"2026-12": {"secret": "${HUB_JWT_SECRET_2026_12}"}},
     ("server", "internal"): {"host": "127.0.0.1", "port": 9000},
     ("topics",): {"news:{section}": _TOPIC},
     ("plugins",): {"greeter": {"use": "./plugins/greeter", "enabled": True, "settings": {}}},
@@ -105,6 +118,8 @@ _ROWS: Final[dict[tuple[str, ...], tuple[type[BaseModel], ...]]] = {
     ("topics",): (TopicSettings, AllowSettings, HistorySettings, TopicHandlers),
     ("server", "internal"): (InternalSettings,),
     ("auth", "api_keys"): (ApiKeySettings,),
+    ("auth", "jwt", "previous"): (PreviousKeySettings,),
+    ("auth", "jwt", "keys"): (KeySettings,),
     ("plugins",): (PluginSettings,),
     ("sockets",): (SocketSettings,),
     ("handlers",): (GlobalHandlers,),

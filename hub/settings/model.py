@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from hub.egress.addresses import networks
 from hub.settings.topic import Declarations, SocketSettings, Strict
-from hub.settings.values import Duration, Size, one_or_many
+from hub.settings.values import Duration, Moment, Size, one_or_many
+from hub.webhooks.signing import read_secret
 
 Algorithm = Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512"]
 _SCOPE = re.compile(r"\*|(?:\*|[a-z_]+)(?::.+)?")
@@ -99,6 +101,40 @@ class DatabaseSettings(Strict):
     )
 
 
+class KeySettings(Strict):
+    """A further key that tokens are verified with."""
+
+    secret: SecretStr | None = Field(
+        None, description="Shared secret of HS256, HS384, HS512; at least 32 bytes."
+    )
+    public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
+    algorithms: list[Algorithm] | None = Field(
+        None,
+        min_length=1,
+        description="Algorithms accepted; unset: HS256 for a secret, RS256 for an RSA key, else that of the curve.",
+    )
+    until: Moment | None = Field(
+        None, description='When it ends, such as "2026-12-01T00:00:00Z"; unset: never.'
+    )
+
+
+class PreviousKeySettings(KeySettings):
+    """The key before the present one."""
+
+    until: Moment = Field(description='When it ends, such as "2026-12-01T00:00:00Z".')
+
+
+class ClaimSettings(Strict):
+    """Which claims say what; a name that is a URL is taken whole, else dots lead into objects."""
+
+    user: str = Field("sub", min_length=1, description="The claim that holds the user's id.")
+    roles: str | None = Field(
+        None,
+        min_length=1,
+        description="The claim that holds the roles, such as realm_access.roles; unset: `role` and `roles`.",
+    )
+
+
 class JwtSettings(Strict):
     """How tokens are verified."""
 
@@ -108,6 +144,23 @@ class JwtSettings(Strict):
     public_key: str | None = Field(None, description="PEM public key of RS* or ES*, in place of a secret.")
     algorithms: list[Algorithm] = Field(
         ["HS256"], min_length=1, description="Algorithms accepted; one family only."
+    )
+    previous: PreviousKeySettings | None = Field(
+        None, description="The key before the last rotation, for tokens that it has signed."
+    )
+    keys: dict[Annotated[str, Field(min_length=1, max_length=256)], KeySettings] = Field(
+        default_factory=dict, max_length=100, description="Further keys, by the `kid` that tokens name."
+    )
+    jwks_url: str | None = Field(None, description="Where an issuer publishes its keys (JWKS); https.")
+    discovery: bool = Field(
+        False,
+        description="Whether to ask the issuer where its keys are (OpenID Connect), in place of a jwks_url.",
+    )
+    insecure_url: bool = Field(
+        False, description="Lets keys come over plain http from other machines; for trials only."
+    )
+    claims: ClaimSettings = Field(
+        default_factory=ClaimSettings, description="Which claims hold the user and the roles."
     )
     audience: str | None = Field(
         None, description="Required `aud`; unset: tokens with an `aud` are accepted too."
@@ -121,9 +174,12 @@ class JwtSettings(Strict):
 class ApiKeySettings(Strict):
     """A key of the server API and what it may do."""
 
-    key: SecretStr = Field(description="The key itself.")
+    key: SecretStr = Field(description="The key itself, or its hash: `sha256:` and 64 hexadecimal digits.")
     allow: Annotated[list[Annotated[str, AfterValidator(_scope)]], one_or_many(str)] = Field(
         default_factory=lambda: ["*"], description='Scopes: "*", "<method>" or "<method>:<topic pattern>".'
+    )
+    until: Moment | None = Field(
+        None, description='When it ends, such as "2026-12-01T00:00:00Z"; null: never.'
     )
 
 
@@ -151,10 +207,94 @@ class ClientSettings(Strict):
     recovery_page: int = Field(300, ge=1, description="Publications that a resubscribe may recover.")
 
 
+_PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
+"""A rate; twice as many may come at once."""
+
+
+class LimitSettings(Strict):
+    """What clients may use up; each process counts for itself, and null switches a limit off."""
+
+    connections: int | None = Field(
+        10_000, ge=1, description="WebSockets and event streams open at once; beyond it 503."
+    )
+    connections_per_ip: int | None = Field(
+        100, ge=1, description="Of them from one IPv4 address, or one /64 of IPv6; beyond it 429."
+    )
+    connections_per_user: int | None = Field(
+        20, ge=1, description="Of them by one user, the anonymous one aside; beyond it 3504 or 4009."
+    )
+    handshakes: int | None = Field(
+        2_000, ge=1, description="Connections opened in a second, twice as many at once; beyond it 503."
+    )
+    commands: _PerSecond | None = Field(
+        50,
+        description="Commands of one connection in a second, twice as many at once; beyond them error 111.",
+    )
+    publishes_per_user: _PerSecond | None = Field(
+        50,
+        description="Publications of one user in a second, over all connections; the anonymous one is no user.",
+    )
+    publishes_per_topic: _PerSecond | None = Field(
+        200, description="Publications of clients on one topic in a second; those of the server do not count."
+    )
+    api_requests: _PerSecond | None = Field(
+        5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
+    )
+    revocations: int = Field(
+        100_000, ge=1, le=10_000_000, description="Revocations in force; further ones are refused (106)."
+    )
+    token_life: Duration = Field(
+        90 * 86_400.0,
+        gt=0,
+        description="How long a revoked token id is remembered, unless the revocation says; "
+        "for ever where tokens need no `exp`.",
+    )
+
+
 class ApiSettings(Strict):
     """Limits of the HTTP API."""
 
     body_bytes: Size = Field(1_048_576, ge=1_024, description="Largest request body.")
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    read_secret(value.get_secret_value())
+    return value
+
+
+def _network(value: str) -> str:
+    networks([value])
+    return value
+
+
+class WebhookSettings(Strict):
+    """How handlers that are URLs are called, and which addresses the hub may connect to for them and for plugins."""
+
+    secrets: Annotated[
+        list[Annotated[SecretStr, AfterValidator(_webhook_secret)]],
+        one_or_many(SecretStr),
+        Field(max_length=5),
+    ] = Field(
+        default_factory=list,
+        description="whsec_… that signs every request; several while you change it: each signs.",
+    )
+    timeout: Duration = Field(
+        5.0,
+        ge=0.1,
+        le=60,
+        description="Time that a call may take, from the name's resolution to the last byte.",
+    )
+    max_bytes: Size = Field(1_048_576, ge=1_024, le=67_108_864, description="Largest answer, also inflated.")
+    concurrency: int = Field(64, ge=1, le=1_024, description="Calls of one URL at a time.")
+    headers: list[str] = Field(
+        default_factory=list,
+        description="Headers of a client's own request that connect webhooks are told, beside cookies and origin.",
+    )
+    allow_http: bool = Field(False, description="Whether plain http:// is allowed.")
+    allow_networks: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default_factory=list,
+        description="Networks beside the public internet that may be connected to, such as 10.0.0.0/8.",
+    )
 
 
 class LogSettings(Strict):
@@ -199,7 +339,14 @@ class Settings(Declarations):
     client: ClientSettings = Field(
         default_factory=ClientSettings, description="Limits and beats of client sessions."
     )
+    limits: LimitSettings = Field(
+        default_factory=LimitSettings, description="What clients may use up, in each process."
+    )
     api: ApiSettings = Field(default_factory=ApiSettings, description="Limits of the HTTP API.")
+    webhooks: WebhookSettings = Field(
+        default_factory=WebhookSettings,
+        description="How handlers that are URLs are called, and where plugins may connect to.",
+    )
     log: LogSettings = Field(default_factory=LogSettings, description="What is written to standard error.")
     plugins: dict[
         str,

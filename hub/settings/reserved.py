@@ -22,7 +22,10 @@ API_METHODS: Final = (
 )
 """What `/api/<method>` may be; the client protocol's names."""
 
-PLUGIN_NAMES: Final = frozenset({*API_METHODS, "rpc", "topics", "me"})
+SCOPES: Final = (*API_METHODS, "ticket")
+"""What an API key may be allowed, besides plugins by name."""
+
+PLUGIN_NAMES: Final = frozenset({*SCOPES, "rpc", "topics", "me"})
 """What stands under `/api/` already, so that no plugin's routes could."""
 
 _PATHS: Final = (

@@ -5,29 +5,27 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_network
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from urllib.parse import urlsplit
 
-from hub.auth.api_keys import Scope
-from hub.auth.tokens import TokenVerifier, weak_secret
+from hub.auth.api_keys import HASHED, Scope, digest_of
+from hub.auth.tokens import weak_secret
 from hub.errors import HubError, StoreError, TopicError, UnusableKey
 from hub.redis import cluster_url, sentinel_url
 from hub.redis.cluster_url import ClusterUrl
 from hub.redis.sentinel_url import SentinelUrl
-from hub.settings.model import JwtSettings, Settings
+from hub.settings.case import Case, Mode
+from hub.settings.key_rules import KEY_RULES, MAKE_SECRET
+from hub.settings.model import Settings
 from hub.settings.nodes import Path
-from hub.settings.problem import ConfigCode, Fault, did_you_mean
+from hub.settings.problem import ConfigCode, did_you_mean
 from hub.settings.report import Report
-from hub.settings.reserved import API_METHODS
+from hub.settings.reserved import SCOPES
 from hub.settings.verdict import Verdict
 from hub.store.url import parse_url
-
-Mode: TypeAlias = Literal["serve", "dev", "check"]
 
 API_KEY_BYTES: Final = 16
 _DRIVERS: Final = {
@@ -49,22 +47,6 @@ _BROKERS: Final = ("memory", *_REDIS, "nats", "tls", "postgresql")
 _BROKER_SPELLINGS: Final = (*_BROKERS, "postgres")
 _DATABASES: Final = ("sqlite", "postgresql")
 _DATABASE_SPELLINGS: Final = (*_DATABASES, "postgres", "postgresql+asyncpg", "sqlite+aiosqlite")
-_MAKE: Final = 'Make one with `python3 -c "import secrets; print(secrets.token_urlsafe(48))"`'
-_JWT: Final = ("auth", "jwt")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What every rule looks at, and where it says what it finds."""
-
-    verdict: Verdict[Settings]
-    settings: Settings
-    mode: Mode
-    report: Report
-
-    def say(self, loc: Path, code: ConfigCode, message: str, remedy: str = "", *given: Path) -> None:
-        """Reports the value at `loc`, unless a mistake there or in one of the places `given` is known."""
-        self.report.add(self.verdict, loc, Fault(code, message, remedy), given=given)
 
 
 def check_rules(verdict: Verdict[Settings], mode: Mode, report: Report) -> None:
@@ -181,130 +163,34 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def _algorithms(case: Case) -> None:
-    jwt = case.settings.auth.jwt
-    families = sorted({_FAMILIES[name[:2]] for name in jwt.algorithms})
-    if len(families) > 1:
-        case.say(
-            (*_JWT, "algorithms"),
-            ConfigCode.CONFLICTING_SETTINGS,
-            f"{', '.join(jwt.algorithms)} are of different families, and one key cannot serve both",
-            "Name algorithms of one family: HS* with a secret, RS* with an RSA key, ES* with an elliptic curve key.",
-        )
-        return
-    if _secret(jwt) and jwt.public_key:
-        case.say(
-            (*_JWT, "public_key"),
-            ConfigCode.CONFLICTING_SETTINGS,
-            "a secret and a public key are given, and only one of them can be used",
-            "Keep secret for HS*, or public_key for RS* and ES*.",
-            (*_JWT, "secret"),
-        )
-    elif families == ["secret"]:
-        _shared_secret(case, jwt)
-    else:
-        _public_key(case, jwt)
-
-
-_FAMILIES: Final = {"HS": "secret", "RS": "RSA", "ES": "elliptic curve"}
-
-
-def _shared_secret(case: Case, jwt: JwtSettings) -> None:
-    if jwt.public_key:
-        case.say(
-            (*_JWT, "public_key"),
-            ConfigCode.UNUSABLE_KEY,
-            f"{', '.join(jwt.algorithms)} verifies with a secret, not with a public key",
-            "Add `algorithms: [RS256]` (or another RS* or ES*), or give a secret.",
-            (*_JWT, "algorithms"),
-        )
-        return
-    secret = _secret(jwt)
-    if not secret:
-        _no_key(case, "secret", "Set it to ${HUB_JWT_SECRET}. " + _MAKE)
-    elif "-----BEGIN" in secret:
-        case.say(
-            (*_JWT, "secret"),
-            ConfigCode.UNUSABLE_KEY,
-            "it holds a PEM key, which is no shared secret",
-            "Give the public key as public_key and add `algorithms: [RS256]` (or another RS* or ES*).",
-        )
-    elif case.mode != "dev" and not jwt.insecure_secret and (weak := weak_secret(secret)):
-        remedy = f"{_MAKE}, or set auth.jwt.insecure_secret to true for a trial."
-        case.say((*_JWT, "secret"), ConfigCode.WEAK_SECRET, f"the secret is too weak: {weak}", remedy)
-
-
-def _public_key(case: Case, jwt: JwtSettings) -> None:
-    named = ", ".join(jwt.algorithms)
-    if _secret(jwt):
-        case.say(
-            (*_JWT, "secret"),
-            ConfigCode.UNUSABLE_KEY,
-            f"{named} verifies with a public key, not with a secret",
-            "Give public_key in place of secret, or `algorithms: [HS256]`.",
-            (*_JWT, "algorithms"),
-        )
-    elif not jwt.public_key:
-        _no_key(case, "public_key", f"{named} needs it: write the PEM text, or ${{file:/path/to/key.pem}}")
-    elif (problem := _unusable(jwt)) is not None:
-        remedy = (
-            "RS* needs an RSA key of 2,048 bits or more, ES256 one on P-256, ES384 on P-384, ES512 on P-521; "
-        )
-        remedy += "`openssl pkey -in key.pem -pubout` writes the public half of a key as PEM."
-        case.say((*_JWT, "public_key"), ConfigCode.UNUSABLE_KEY, problem, remedy, (*_JWT, "algorithms"))
-
-
-def _unusable(jwt: JwtSettings) -> str | None:
-    """What the verifier that the hub will use says against the key."""
-    try:
-        TokenVerifier(
-            secret=None,
-            public_key=jwt.public_key,
-            algorithms=jwt.algorithms,
-            audience=None,
-            issuer=None,
-            leeway=0.0,
-            require_exp=True,
-            clock=time.time,
-        )
-    except UnusableKey as error:
-        return str(error)
-    return None
-
-
-def _no_key(case: Case, name: str, remedy: str) -> None:
-    """A hub without a key admits nobody but anonymous clients."""
-    if case.settings.auth.anonymous and name == "secret":
-        return
-    fault = Fault(
-        ConfigCode.MISSING_SETTING,
-        f"{name} is not set, so no token can be verified",
-        f"{remedy}; or set auth.anonymous to true." if name == "secret" else f"{remedy}.",
-    )
-    case.report.add(case.verdict, _JWT, fault, at_key=True, given=[("auth", "anonymous")])
-
-
 def _api_keys(case: Case) -> None:
-    first: dict[str, str] = {}
+    first: dict[bytes, str] = {}
     for name, setting in case.settings.auth.api_keys.items():
         loc = ("auth", "api_keys", name, "key")
         key = setting.key.get_secret_value()
-        if key in first:
+        try:
+            digest = digest_of(key)
+        except UnusableKey as error:
+            remedy = "`hub token api-key` makes a key and its hash."
+            case.say(loc, ConfigCode.UNUSABLE_KEY, str(error), remedy)
+            continue
+        if digest in first:
             case.say(
                 loc,
                 ConfigCode.CONFLICTING_SETTINGS,
-                f"it is the key of `{first[key]}` too, so that nobody can tell the two apart",
+                f"it is the key of `{first[digest]}` too, so that nobody can tell the two apart",
                 "Give each its own.",
             )
-        first.setdefault(key, name)
-        weak = weak_secret(key, API_KEY_BYTES)
+        first.setdefault(digest, name)
+        # What a hash was made of nobody can say.
+        weak = None if key.startswith(HASHED) else weak_secret(key, API_KEY_BYTES)
         if weak and case.mode != "dev" and not case.settings.auth.jwt.insecure_secret:
-            remedy = f"{_MAKE}, or set auth.jwt.insecure_secret to true for a trial."
+            remedy = f"{MAKE_SECRET}, or set auth.jwt.insecure_secret to true for a trial."
             case.say(loc, ConfigCode.WEAK_SECRET, f"the API key is too weak: {weak}", remedy)
 
 
 def _scopes(case: Case) -> None:
-    known = [*API_METHODS, *case.settings.plugins]
+    known = [*SCOPES, *case.settings.plugins]
     for name, setting in case.settings.auth.api_keys.items():
         for number, text in enumerate(setting.allow):
             loc = ("auth", "api_keys", name, "allow", number)
@@ -318,16 +204,12 @@ def _scopes(case: Case) -> None:
                 case.say(loc, ConfigCode.WRONG_VALUE, f"the API has no method or plugin `{method}`", remedy)
 
 
-def _secret(jwt: JwtSettings) -> str:
-    return jwt.secret.get_secret_value() if jwt.secret else ""
-
-
 _RULES: Final[tuple[Callable[[Case], None], ...]] = (
     _ports,
     _proxies,
     _broker,
     _database,
-    _algorithms,
+    *KEY_RULES,
     _api_keys,
     _scopes,
 )

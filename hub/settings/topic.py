@@ -16,7 +16,15 @@ from pydantic import (
 )
 
 from hub.errors import TopicError
-from hub.settings.values import CallableName, CallableNames, Duration, Size, one_or_many
+from hub.settings.values import (
+    CallableName,
+    CallableNames,
+    Duration,
+    HandlerName,
+    HandlerNames,
+    Size,
+    one_or_many,
+)
 from hub.topics import Pattern
 
 _RULE_WORDS = ("anyone", "authenticated", "nobody", "token", "handler")
@@ -113,11 +121,11 @@ class HistorySettings(Strict):
 
 
 class TopicHandlers(Strict):
-    """Functions run on events of the topic, in order; `module:function`."""
+    """What is run on events of the topic, in order: `module:function`, or the https:// URL of a webhook."""
 
-    subscribe: CallableNames | None = Field(None, description="Before a subscription is made; may refuse it.")
-    unsubscribe: CallableNames | None = Field(None, description="After a subscription ended.")
-    publish: CallableNames | None = Field(
+    subscribe: HandlerNames | None = Field(None, description="Before a subscription is made; may refuse it.")
+    unsubscribe: HandlerNames | None = Field(None, description="After a subscription ended.")
+    publish: HandlerNames | None = Field(
         None, description="Before a publication is sent; may change or refuse it."
     )
 
@@ -163,10 +171,10 @@ class TopicSettings(Strict):
 
 
 class GlobalHandlers(Strict):
-    """Functions run on events of sessions and of the hub."""
+    """What is run on events of sessions and of the hub; connect and disconnect take URLs of webhooks too."""
 
-    connect: CallableNames | None = Field(None, description="Before a session is admitted; may refuse it.")
-    disconnect: CallableNames | None = Field(None, description="After a session ended.")
+    connect: HandlerNames | None = Field(None, description="Before a session is admitted; may refuse it.")
+    disconnect: HandlerNames | None = Field(None, description="After a session ended.")
     message: CallableNames | None = Field(None, description="A message that a client sent outside any topic.")
     start: CallableNames | None = Field(None, description="When the hub starts.")
     stop: CallableNames | None = Field(None, description="When the hub stops.")
@@ -175,7 +183,7 @@ class GlobalHandlers(Strict):
 class RpcSettings(Strict):
     """A function that clients call by name, and which clients may."""
 
-    run: CallableName = Field(description="The function: module:function.")
+    run: HandlerName = Field(description="The function, module:function, or the URL of a webhook.")
     allow: CallerRules | None = Field(None, description="Who may call it; unset: everybody who is connected.")
 
 
@@ -183,7 +191,7 @@ def _run_alone(value: Any) -> Any:
     return {"run": value} if isinstance(value, str) else value
 
 
-Rpc = Annotated[RpcSettings, BeforeValidator(_run_alone, json_schema_input_type=CallableName | RpcSettings)]
+Rpc = Annotated[RpcSettings, BeforeValidator(_run_alone, json_schema_input_type=HandlerName | RpcSettings)]
 """A function by its name alone, or with what else is said of it."""
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from hub.egress.urls import read_url
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -20,7 +23,11 @@ _SIZE_UNITS = {
     "MB": 10**6,
     "GB": 10**9,
 }
+_MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_HANDLER = re.compile(rf"{_CALLABLE.pattern}|https?://[!-~]+")
 
 
 def duration(value: Any) -> float:
@@ -49,11 +56,32 @@ def size(value: Any) -> int:
     )
 
 
+def moment(value: Any) -> float:
+    """Seconds since 1970 from `"2026-12-01T00:00:00Z"` or another offset; raises ValueError for anything else."""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return datetime.fromisoformat(value.upper()).timestamp()
+    raise ValueError(
+        'a time is written with its zone, such as "2026-12-01T00:00:00Z" or "2026-12-01T09:30:00+02:00"'
+    )
+
+
 def callable_name(value: Any) -> str:
     """A `module:function` text; raises ValueError for anything else."""
     if isinstance(value, str) and _CALLABLE.fullmatch(value):
         return value
     raise ValueError('a handler is written "module:function", such as "handlers:reply"')
+
+
+def handler_name(value: Any) -> str:
+    """A `module:function` text or the URL of a webhook; raises ValueError for anything else."""
+    if isinstance(value, str) and "://" in value:
+        read_url(value)
+        return value
+    if isinstance(value, str) and _CALLABLE.fullmatch(value):
+        return value
+    raise ValueError(
+        'a handler is written "module:function", such as "handlers:reply", or is the https:// URL of a webhook'
+    )
 
 
 def one_or_many(item: Any) -> BeforeValidator:
@@ -84,7 +112,16 @@ Size = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _whole(_SIZE)}]}
     ),
 ]
+Moment = Annotated[
+    float,
+    BeforeValidator(moment),
+    WithJsonSchema({"type": "string", "pattern": _whole(_MOMENT)}),
+]
 CallableName = Annotated[
     str, BeforeValidator(callable_name), WithJsonSchema({"type": "string", "pattern": _whole(_CALLABLE)})
 ]
+HandlerName = Annotated[
+    str, BeforeValidator(handler_name), WithJsonSchema({"type": "string", "pattern": _whole(_HANDLER)})
+]
+HandlerNames = Annotated[list[HandlerName], one_or_many(HandlerName), Field(min_length=1)]
 CallableNames = Annotated[list[CallableName], one_or_many(CallableName), Field(min_length=1)]

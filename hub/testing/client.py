@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from hub.credentials import ClientRequest, Credentials
 from hub.errors import ReplyError
 from hub.node import Node
 from hub.outbox import Unit
@@ -63,7 +64,8 @@ class HubClient:
     `closed` is the (code, reason) of the end, None while connected. Pings are answered unless `pong` is False.
     """
 
-    def __init__(self, node: Node, *, token: str = "") -> None:
+    def __init__(self, node: Node, *, token: str = "", request: ClientRequest | None = None) -> None:
+        """`token` and `request` are what the connection began with; the request is for connect handlers."""
         self.closed: tuple[int, str] | None = None
         self.pong = True
         self.unread = 0
@@ -74,7 +76,8 @@ class HubClient:
         self._pushes: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
         self._ids = 0
-        self.session = ClientSession(node, _Wire(self), JSON_TEXT, "test", METHODS, token=token)
+        brought = Credentials(token, request=request)
+        self.session = ClientSession(node, _Wire(self), JSON_TEXT, "test", METHODS, brought=brought)
 
     # What the session writes
 

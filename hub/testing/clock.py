@@ -26,7 +26,10 @@ class FakeClock:
         self._listeners.append(listener)
 
     def advance(self, seconds: float) -> None:
-        """Moves time on at once; what has become due by it is done before this returns."""
+        """Moves time on at once; what was due a quarter of a second before its end is done before this returns.
+
+        So long are the slots in which sessions keep their deadlines (`hub.wheel`).
+        """
         self._ahead += seconds
         for listener in self._listeners:
             listener()

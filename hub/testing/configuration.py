@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args
 
 from hub.auth.tokens import sign
 from hub.loader.blueprint import Blueprint
 from hub.loader.compose import compose
 from hub.settings.load import load
+from hub.settings.model import LimitSettings
 
 SECRET: Final = "a-secret-for-tests-of-the-hub-only-0123456789"
 API_KEY: Final = "an-api-key-for-tests-only"
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "database": {"url": "sqlite://"},
+    "limits": {
+        name: None
+        for name, limit in LimitSettings.model_fields.items()
+        if NoneType in get_args(limit.annotation)
+    },
     "auth": {
         "anonymous": True,
         "jwt": {"secret": SECRET, "require_exp": False},
@@ -28,7 +35,8 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 def blueprint(config: Mapping[str, Any] | Path | None) -> Blueprint:
     """Composes a test's configuration: a mapping in the file's form, or the path of a file.
 
-    A mapping is laid over a memory broker, a database in memory, a known secret and an API key. Raises ConfigError.
+    A mapping is laid over a memory broker, a database in memory, a known secret, an API key, and no
+    `limits`, since tests come faster than clients and their clock may stand still. Raises ConfigError.
     """
     if isinstance(config, Path):
         return compose(load(config, os.environ), "check")

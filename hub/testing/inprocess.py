@@ -11,6 +11,7 @@ import httpx2
 
 from hub.app import Hub, create_app
 from hub.model import Position
+from hub.plugin import ClientRequest
 from hub.testing import configuration
 from hub.testing.client import HubClient
 from hub.testing.clock import FakeClock
@@ -60,9 +61,9 @@ class InProcessHub:
         await client.connect(**({"token": self.token(user, **claims)} if user else {}))
         return client
 
-    def client(self) -> HubClient:
-        """A client that has not sent its connect command."""
-        return HubClient(self.hub.node)
+    def client(self, *, request: ClientRequest | None = None) -> HubClient:
+        """A client that has not sent its connect command; `request` is what connect handlers see of it."""
+        return HubClient(self.hub.node, request=request)
 
     def lose_leases(self) -> None:
         """Takes away every lease that the hub holds, as an outage of the broker does; they may be had again at once."""

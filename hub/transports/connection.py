@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from hub import metrics
 from hub.errors import SHUTDOWN
 from hub.outbox import CONGESTED_SHARE, Unit
 from hub.protocol.frames import PING_FRAME, close_frame, pong_frame
-from hub.transports.frame_reader import NO_STATUS, FrameError, FrameReader
+from hub.transports.frame_reader import NO_STATUS, TOO_BIG, FrameError, FrameReader
 
 CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to answer a close frame, or to read what is left for it, before it is cut."""
@@ -44,6 +45,9 @@ class Receiver(Protocol):
     def lost(self) -> None:
         """The connection is gone; may be called again."""
 
+    def control(self) -> bool:
+        """Counts a frame that is no message; False where it is one too many."""
+
     def end(self, code: int, reason: str) -> None:
         """Ends it by the hub's will."""
 
@@ -57,6 +61,7 @@ class Connection(FrameReader, asyncio.Protocol):
         "_forget",
         "_paused",
         "_session",
+        "address",
         "closing",
         "kind",
         "limit",
@@ -72,6 +77,8 @@ class Connection(FrameReader, asyncio.Protocol):
         super().__init__(message_bytes)
         self.transport = transport
         self.limit = 0
+        self.address: str | None = None
+        """The address under which it is counted; None where it is not."""
         self.kind = 0
         """The kind of the message at hand."""
         self.closing = False
@@ -95,10 +102,11 @@ class Connection(FrameReader, asyncio.Protocol):
         """Gives the connection to a session. `limit` is what may wait for the peer, in bytes."""
         self._session = session
         self.limit = limit
-        high = limit // CONGESTED_SHARE
-        self.transport.set_write_buffer_limits(high=high, low=high // 4)
         if self.transport.is_closing():
             session.lost()
+        else:  # uvloop takes no limits for a connection that is gone
+            high = limit // CONGESTED_SHARE
+            self.transport.set_write_buffer_limits(high=high, low=high // 4)
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
@@ -121,6 +129,8 @@ class Connection(FrameReader, asyncio.Protocol):
 
     def _fail(self, error: FrameError) -> None:
         """Says what was wrong and ends the connection: nothing can be read any more, not even an answer (§7.1.7)."""
+        if error.code == TOO_BIG:
+            metrics.LIMITED.labels("message_bytes").inc()
         self.reading_done = True
         self.close(error.code, error.reason)
         if not self.transport.is_closing():
@@ -139,7 +149,7 @@ class Connection(FrameReader, asyncio.Protocol):
 
     def on_ping(self, payload: bytes) -> None:
         """Answers; a peer that pings and does not read the answers is cut."""
-        if self.closing:
+        if self.closing or (self._session is not None and not self._session.control()):
             return
         if self.limit and self.buffered() > self.limit:
             self.transport.abort()
@@ -147,8 +157,16 @@ class Connection(FrameReader, asyncio.Protocol):
             self.transport.write(pong_frame(payload))
 
     def on_pong(self, payload: bytes) -> None:
-        """Any pong is a sign of life."""
-        self.ping_owed = False
+        """Any pong is a sign of life; those that nobody asked for are counted."""
+        if self.ping_owed:
+            self.ping_owed = False
+        else:
+            self.on_fragment()
+
+    def on_fragment(self) -> None:
+        """Counts it."""
+        if self._session is not None and not self.closing:
+            self._session.control()
 
     def on_close(self, code: int, reason: str) -> None:
         """The peer closes, or answers our close: the server ends the connection (RFC 6455 §7.1.1)."""

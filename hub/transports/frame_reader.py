@@ -28,6 +28,8 @@ _COMPRESSED: Final = 0x40
 """The reserved bit that says so on the first frame of a message."""
 _WHOLE_TEXT: Final = _FIN | TEXT
 _MAX_CONTROL: Final = 125
+SMALL_FRAGMENT: Final = 64
+"""Bytes below which a fragment is small: no client gains anything by such."""
 PROTOCOL_ERROR: Final = 1002
 NO_STATUS: Final = 1005
 INVALID_PAYLOAD: Final = 1007
@@ -92,6 +94,9 @@ class FrameReader(ABC):
     @abstractmethod
     def on_pong(self, payload: bytes) -> None:
         """A pong, asked for or not."""
+
+    def on_fragment(self) -> None:
+        """A small fragment that ends no message, by which a peer may keep the hub busy for next to nothing."""
 
     @abstractmethod
     def on_close(self, code: int, reason: str) -> None:
@@ -239,6 +244,8 @@ class FrameReader(ABC):
                 self._take(_FIN | begun, message)
             else:
                 self.on_message(begun, message)
+        elif len(payload) < SMALL_FRAGMENT:
+            self.on_fragment()
 
     def _take_control(self, kind: int, payload: bytes) -> None:
         if kind == PING:

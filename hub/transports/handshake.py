@@ -14,8 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from hub.auth.bearer import presented_token
+from hub.auth.bearer import SUBPROTOCOL, presented
 from hub.auth.origin import origin_allowed
+from hub.auth.requests import client_request
+from hub.credentials import NOTHING, Credentials
 
 _READ: Final = frozenset({b"authorization", b"host", b"origin"})
 _NO_QUERY: Final[Mapping[str, str]] = {}
@@ -72,7 +74,19 @@ class Handshake:
         """As Starlette's object; to be asked for before it is accepted, or never."""
         return WebSocket(self.scope, self._receive, self._send)
 
+    def brought(self, allowed_origins: Sequence[str], *, asked: bool) -> Credentials:
+        """What it brings to say who the client is; with the request itself where connect handlers are `asked`."""
+        token, ticket = presented(self._headers, self.query, self._offered)
+        if not (token or ticket or asked):
+            return NOTHING
+        request = client_request(self.scope, allowed_origins) if asked else None
+        return Credentials(token, ticket, self._headers.get("origin", ""), request)
+
+    def subprotocol(self, *known: str) -> str | None:
+        """The subprotocol to answer: `bearer` where a token was offered so, else one of the known, else None."""
+        offered = self._offered
+        return next((name for name in (SUBPROTOCOL, *known) if name in offered), None) if offered else None
+
     @property
-    def token(self) -> str:
-        """The client token that it brings, "" when none: `?token=`, or `Authorization: Bearer`."""
-        return presented_token(self._headers, self.query) or ""
+    def _offered(self) -> Sequence[str]:
+        return self.scope.get("subprotocols") or ()

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, taught to open WebSockets by itself and to wait for headers no longer than it must.
+"""uvicorn's HTTP protocol, taught to open WebSockets by itself, and to refuse what takes too long or too much.
 
 The request is parsed once: what httptools found goes into the scope, and the socket to a `Connection`. After that
 nothing of the HTTP side is left. It builds on internals of uvicorn 0.54, which is why the dependency is pinned.
@@ -15,29 +15,35 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from hub.admission import Admission
 from hub.protocol.answers import Answer, Prompt
+from hub.transports.admitting import turning_away
 from hub.transports.connection import Connection
 from hub.transports.deadlines import Deadlines
 from hub.transports.extensions import agree
 from hub.transports.opening import Opening
+from hub.transports.strict_requests import HEADER_BYTES, BadRequest, StrictRequests
 from hub.transports.upgrade import BadHandshake, accept_key, refuse
 
 HEADER_SECONDS: Final = 10.0
 """How long a client may take to send the headers of a request, or an endpoint to answer a handshake."""
-HEADER_BYTES: Final = 65_536
-"""Bytes of a request's line and headers."""
+BODY_SECONDS: Final = 40.0
+"""How long a body may take; a little longer than the API waits, whose answer says more."""
+CHUNK_BYTES: Final = 65_536
+"""Bytes that may come round the chunks of a body, beyond eight for each byte in them."""
 AT_ONCE: Final = 64
 """Requests of one connection that are answered before others have their turn."""
 
 
-class HubHttpProtocol(HttpToolsProtocol):
+class HubHttpProtocol(StrictRequests):
     """One HTTP connection, until it becomes a WebSocket."""
 
-    _forget: Callable[[Any], None]
-    """Takes a connection out of the server's; one object for all of them."""
+    _forget: Callable[[Connection], None]
+    """Takes a connection out of the server's, and of those that are counted; one object for all of them."""
+    _admission: Admission | None
+    """Says which connections may come in; None where all may."""
 
     def __init__(
         self,
@@ -53,15 +59,15 @@ class HubHttpProtocol(HttpToolsProtocol):
             shared = server_state.hub_shared = {  # type: ignore[attr-defined]
                 name: value for name, value in vars(self).items() if name not in {"parser", "pipeline"}
             }
-            shared["_forget"] = server_state.connections.discard
+            shared["_admission"] = getattr(config.app, "admission", None)
+            shared["_forget"] = _forgetting(server_state.connections, shared["_admission"])
         self.__dict__.update(shared)
         self.parser = httptools.HttpRequestParser(self)
         # As uvicorn does it: a request behind one that closes is answered.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.pipeline = deque()
-        self._deadlines = _deadlines(server_state)
-        self._heading = 0
-        """Bytes that have come of the headers under way."""
+        self._clear()
+        self._deadlines, self._body_deadlines = _deadlines(server_state)
         self._requests = 0
         """How many requests had whole headers."""
         self._watched = -1
@@ -76,6 +82,14 @@ class HubHttpProtocol(HttpToolsProtocol):
         """What has come of the body of that request."""
         self._turn = 0
         """Requests answered at once since bytes came."""
+        self._deaf = False
+        """Whether nothing more is read: a request was refused, and the connection ends with the answers before it."""
+        self._body_watched = 0
+        """The number of the request for whose body there is a deadline."""
+        self._taken = 0
+        """Bytes of the body that have come, and..."""
+        self._round = 0
+        """...those that came round them: sizes and extensions of chunks, and fields behind the last."""
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait for a request.
@@ -92,29 +106,72 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser."""
+        if self._deaf:
+            return
         self._unset_keepalive_if_required()
-        requests = self._requests
+        requests, taken = self._requests, self._taken
         self._turn = 0
+        self._size = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
-            return
         except httptools.HttpParserUpgrade as upgrade:
-            if self._should_upgrade():
+            if self._should_upgrade() and self._in_headers:
                 self._rest = data[upgrade.args[0] :]
                 self.handle_websocket_upgrade()
             else:
-                self._unsupported_upgrade_warning()
+                # To another protocol, or before earlier requests were answered: those are, and nothing is read on.
+                self._deaf = True
+                self.cycle.keep_alive = False
+            return
+        except httptools.HttpParserError as error:
+            self._give_up(error)
             return
         if self._asked is not None:
             self._await()
-        if requests == self._requests and self._in_headers:
+        if self._in_body:
+            self._heed_body(len(data) - (self._taken - taken) if requests == self._requests else 0)
+        elif requests == self._requests and self._in_headers:
             self._heading += len(data)
             self._watch()
             if self._heading > HEADER_BYTES:
                 refuse(self.transport, 431, [], b"the headers of the request are too long\n")
+
+    def _give_up(self, error: Exception) -> None:
+        """Refuses the request that is being read."""
+        found = error.__context__
+        if isinstance(found, BadRequest):
+            self._break(found.status, f"{found.reason}\n".encode())
+        else:
+            self.logger.warning("Invalid HTTP request received.")
+            self._break(400, b"Invalid HTTP request received.")
+
+    def _break(self, status: int, told: bytes) -> None:
+        """Refuses the request that is being read, behind the answers to those before it; none is read after it."""
+        self._deaf = True
+        cycle = self.cycle
+        if self._in_headers or (self._in_body and not self.pipeline):
+            started = cycle is not None and cycle.response_started and not cycle.response_complete
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+            if started:
+                self.transport.close()
+            else:
+                refuse(self.transport, status, [], told)
+        elif self._in_body:
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
+
+    def _heed_body(self, around: int) -> None:
+        """Sees to it that a body comes in time, and is not made of chunks without an end."""
+        if self._body_watched < self._requests:
+            self._body_watched = self._requests
+            self._body_deadlines.add(self, -self._requests)
+            self._round = 0
+        self._round += around
+        if self._round > CHUNK_BYTES + 8 * self._taken:
+            self._break(400, b"there is more round the chunks of the body than in them\n")
 
     def _should_upgrade_to_ws(self) -> bool:
         """It needs no class of uvicorn's for that."""
@@ -123,6 +180,7 @@ class HubHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._upgrading = None
+        self._taken = 0
         super().on_message_begin()
 
     def _should_upgrade(self) -> bool:
@@ -137,8 +195,10 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The headers have come whole."""
+        self.check_head()
         self._requests += 1
         self._heading = 0
+        self._in_body = True
         asked = self._prompt.get(self.url.partition(b"?")[0])
         if asked is not None and self._free:
             self._asked = asked
@@ -157,6 +217,7 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body has come."""
+        self._taken += len(body)
         if self._asked is None:
             super().on_body(body)
         else:
@@ -164,6 +225,7 @@ class HubHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has come whole."""
+        self._in_body = False
         if self._asked is not None:
             query = self.url.partition(b"?")[2]
             answer = self._asked.answer_now(self.headers, query, self._body)
@@ -192,14 +254,25 @@ class HubHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Gives the socket to a connection, and runs the endpoint that decides about it."""
         transport, request = self.transport, self.scope
-        self.connections.discard(self)
         self.parser = None  # type: ignore[assignment]  # it refers back to this object
+        self._deaf = True
+        address = None
+        if self._admission is not None:
+            address = self._counted_as(self._admission)
+            bound = self._admission.enter(address)
+            if bound is not None:
+                transport.write(turning_away(bound))
+                transport.close()
+                return
+        self.connections.discard(self)
         connections: Any = self.connections
         connection = Connection(transport, self.config.ws_max_size, self._forget)
+        connection.address = address
         connections.add(connection)
         transport.set_protocol(connection)
         try:
             key = accept_key(request["method"], request["http_version"], request["headers"])
+            scope = self._websocket_scope()
         except BadHandshake as bad:
             refuse(transport, bad.status, bad.headers, f"{bad.reason}\n".encode())
             return
@@ -207,15 +280,19 @@ class HubHttpProtocol(HttpToolsProtocol):
         if agreed is not None:
             connection.window_bits = agreed.window_bits
         extension = b"" if agreed is None else agreed.answer
-        opening = Opening(self.app, self._websocket_scope(), connection, key, extension)
+        opening = Opening(self.app, scope, connection, key, extension)
         self._deadlines.add(opening)
         opening.start(self.loop, self.tasks)
         if self._rest:
             connection.data_received(self._rest)
 
     def _websocket_scope(self) -> dict[str, Any]:
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
+        """As ASGI has it. Raises BadHandshake."""
+        try:
+            url = httptools.parse_url(self.url)
+            path = url.path.decode("ascii")
+        except (httptools.HttpParserInvalidURLError, AttributeError, ValueError):
+            raise BadHandshake(400, "the target of the request is no path") from None
         offered = [value for name, value in self.headers if name == b"sec-websocket-protocol"]
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope["type"] = "websocket"
@@ -227,27 +304,60 @@ class HubHttpProtocol(HttpToolsProtocol):
         scope["subprotocols"] = _subprotocols(offered) if offered else []
         return scope
 
+    def _counted_as(self, admission: Admission) -> str:
+        """The address under which this connection counts, of whoever uvicorn's proxy handling will find behind it."""
+        host, forwarded = self.client[0] if self.client else None, False
+        proxies = getattr(self.app, "trusted_hosts", None)
+        if proxies is not None and host in proxies:
+            told = [value for name, value in self.headers if name == b"x-forwarded-for"]
+            found = proxies.get_trusted_client_address(b", ".join(told).decode("latin-1"))[0] if told else ""
+            if found:
+                host, forwarded = found, True
+        return admission.addresses.of(host, forwarded=forwarded)
+
     def _watch(self) -> None:
         if self._watched < self._requests:
             self._watched = self._requests
             self._deadlines.add(self, self._requests)
 
     def overdue(self, number: int) -> None:
-        """The headers of a request have not come in time. A connection in reserve is closed without a word."""
-        if self._requests != number or self.parser is None or self.transport.is_closing():
+        """Headers have not come in time or, with a number below 0, a body.
+
+        A connection in reserve is closed without a word.
+        """
+        if self._requests != abs(number) or self.parser is None or self.transport.is_closing():
             return
-        if self._heading:
+        if number < 0:
+            self._body_overdue(number)
+        elif self._heading:
             refuse(self.transport, 408, [], b"the headers of the request did not come in time\n")
         else:
             self.transport.close()
 
+    def _body_overdue(self, number: int) -> None:
+        if not self._in_body or self._deaf:
+            return
+        if self.flow.read_paused:
+            self._body_deadlines.add(self, number)  # it is the endpoint that does not read on
+        else:
+            self._break(408, b"the body of the request did not come in time\n")
 
-def _deadlines(server_state: Any) -> Deadlines:
-    """Those of a server, in whose event loop they count."""
+
+def _deadlines(server_state: Any) -> tuple[Deadlines, Deadlines]:
+    """Those of a server, in whose event loop they count: for headers and for bodies."""
     found = getattr(server_state, "hub_deadlines", None)
     if found is None:
-        found = server_state.hub_deadlines = Deadlines(HEADER_SECONDS)
+        found = server_state.hub_deadlines = (Deadlines(HEADER_SECONDS), Deadlines(BODY_SECONDS))
     return found
+
+
+def _forgetting(connections: set[Any], admission: Admission | None) -> Callable[[Connection], None]:
+    def forget(connection: Connection) -> None:
+        connections.discard(connection)
+        if admission is not None and connection.address is not None:
+            admission.leave(connection.address)
+
+    return forget
 
 
 def _address(transport: BaseTransport, name: str) -> tuple[str, int | None] | None:

@@ -45,6 +45,10 @@ class Inlet:
         self._connection.pause_reading(True)
         self._changed.set()
 
+    def control(self) -> bool:
+        """Ordinary endpoints have no limit."""
+        return True
+
     def lost(self) -> None:
         """The connection is gone."""
         self._gone = True

@@ -39,21 +39,22 @@ class OneWaySocket:
         if request and not _readable(request):
             await handshake.refuse(400, "cf_connect is no connect request: a JSON object, URL-encoded")
             return
-        token = handshake.token
+        subprotocol = handshake.subprotocol()
+        brought = handshake.brought(self._origins, asked=bool(self._node.table.connect))
         connection = connection_of(scope)
         if connection is not None:
-            await handshake.accept()
+            await handshake.accept(subprotocol)
             session = OneWaySession(
-                self._node, connection, one_way_frames(connection.window_bits), NAME, token=token
+                self._node, connection, one_way_frames(connection.window_bits), NAME, brought=brought
             )
             # Before frames can come, the first of which would otherwise be taken for the request.
             _connect(session, request)
             connection.attach(session, self._node.limits.queue_bytes)
             return
         websocket = handshake.websocket()
-        await websocket.accept()
+        await websocket.accept(subprotocol)
         transport = AsgiTransport(websocket)
-        session = OneWaySession(self._node, transport, ONE_WAY_TEXT, NAME, token=token)
+        session = OneWaySession(self._node, transport, ONE_WAY_TEXT, NAME, brought=brought)
         _connect(session, request)
         await transport.serve(session)
 

@@ -16,14 +16,25 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from hub.auth.bearer import presented_token
+from hub.admission import Admission, Bound
+from hub.auth.bearer import presented
 from hub.auth.origin import origin_allowed
-from hub.errors import BAD_REQUEST, PERMISSION_DENIED, SHUTDOWN, Disconnect
+from hub.auth.requests import client_request
+from hub.credentials import Credentials
+from hub.errors import (
+    BAD_REQUEST,
+    CONNECTION_LIMIT,
+    PERMISSION_DENIED,
+    SHUTDOWN,
+    TOO_MANY_REQUESTS,
+    Disconnect,
+)
 from hub.model import Position
 from hub.node import Node
 from hub.protocol.http import NO_STORE, Refusal, cors, preflight, refusal, refused
 from hub.protocol.wires import EVENT_STREAM
 from hub.session.plain import PlainSession
+from hub.transports.admitting import address_of, retry_after
 from hub.transports.event_stream import EventTransport, Stream, event, retry
 
 WRITE_SECONDS: Final = 15.0
@@ -42,9 +53,14 @@ class EventStreams:
     """The endpoint, as an ASGI application."""
 
     def __init__(
-        self, node: Node, allowed_origins: Sequence[str], write_seconds: float = WRITE_SECONDS
+        self,
+        node: Node,
+        allowed_origins: Sequence[str],
+        admission: Admission,
+        write_seconds: float = WRITE_SECONDS,
     ) -> None:
         self._node = node
+        self._admission = admission
         self._origins = allowed_origins
         self._write_seconds = write_seconds
 
@@ -63,7 +79,11 @@ class EventStreams:
             told = refused(BAD_REQUEST, 405, "an event stream is read with GET")
             await _answer(told, topic, {"Allow": _METHODS, **cors(origin)})(scope, receive, send)
         else:
-            await self._open(scope, receive, send, topic, headers)
+            with self._admission.entered(address_of(scope, self._admission.addresses)) as bound:
+                if bound is None:
+                    await self._open(scope, receive, send, topic, headers)
+                else:
+                    await _turn_away(bound, topic, headers)(scope, receive, send)
 
     async def _open(self, scope: Scope, receive: Receive, send: Send, topic: str, headers: Headers) -> None:
         query = QueryParams(scope["query_string"])
@@ -74,9 +94,8 @@ class EventStreams:
         transport = EventTransport()
         session = PlainSession(self._node, transport, EVENT_STREAM, "sse")
         try:
-            established = await session.open_topic(
-                topic, presented_token(headers, query) or "", position_of(last)
-            )
+            brought = self._brought(scope, headers, query)
+            established = await session.open_topic(topic, brought, position_of(last))
         except Disconnect as error:
             session.end(error.code, error.reason)
             await _refuse(error, topic, headers)(scope, receive, send)
@@ -87,6 +106,11 @@ class EventStreams:
         start = {**_HEADERS, **cors(headers.get("origin"))}
         stream = Stream(session, transport, established, asked=bool(last))
         await stream.serve(start, receive, send, self._write_seconds)
+
+    def _brought(self, scope: Scope, headers: Headers, query: QueryParams) -> Credentials:
+        token, ticket = presented(headers, query)
+        request = client_request(scope, self._origins) if self._node.table.connect else None
+        return Credentials(token, ticket, headers.get("origin", ""), request)
 
 
 def last_event_id(headers: Headers, query: QueryParams) -> str:
@@ -106,9 +130,18 @@ def position_of(last: str) -> Position | None:
 
 
 def _refuse(end: Disconnect, topic: str, headers: Headers) -> Response:
-    told = refusal(end)
+    return _say(refusal(end), end.code, topic, headers)
+
+
+def _turn_away(bound: Bound, topic: str, headers: Headers) -> Response:
+    told = refused(TOO_MANY_REQUESTS, bound.status, bound.message)
+    told.headers["Retry-After"] = str(retry_after(bound))
+    return _say(told, CONNECTION_LIMIT.number, topic, headers)
+
+
+def _say(told: Refusal, code: int, topic: str, headers: Headers) -> Response:
     if told.temporary and "text/event-stream" in headers.get("accept", ""):
-        body = retry() + event("disconnect", {"code": end.code, "reason": told.message})
+        body = retry() + event("disconnect", {"code": code, "reason": told.message})
         return Response(body, 200, {**_HEADERS, **cors(headers.get("origin"))})
     return _answer(told, topic, cors(headers.get("origin")))
 
@@ -119,6 +152,6 @@ def _answer(told: Refusal, topic: str, headers: Mapping[str, str] | None = None)
     )
 
 
-def sse_routes(node: Node, allowed_origins: Sequence[str]) -> list[BaseRoute]:
+def sse_routes(node: Node, allowed_origins: Sequence[str], admission: Admission) -> list[BaseRoute]:
     """The one route."""
-    return [Route("/sse/{topic:path}", EventStreams(node, allowed_origins))]
+    return [Route("/sse/{topic:path}", EventStreams(node, allowed_origins, admission))]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
+from hub.credentials import Credentials
 from hub.errors import BrokerError, Disconnect
 from hub.node import Node
 from hub.protocol.wires import PLAIN_TEXT, plain_frames
@@ -32,27 +33,28 @@ class TopicSocket:
         handshake = Handshake(scope, receive, send)
         if not await handshake.admitted(self._origins, draining=self._node.draining):
             return
-        token = handshake.token
+        subprotocol = handshake.subprotocol()
+        brought = handshake.brought(self._origins, asked=bool(self._node.table.connect))
         connection = connection_of(scope)
         if connection is not None:
-            await handshake.accept()
+            await handshake.accept(subprotocol)
             session = PlainSession(self._node, connection, plain_frames(connection.window_bits), "plain")
-            await self._open(session, scope, token)
+            await self._open(session, scope, brought)
             connection.attach(session, self._node.limits.queue_bytes)
             return
         websocket = handshake.websocket()
-        await websocket.accept()
+        await websocket.accept(subprotocol)
         transport = AsgiTransport(websocket)
         session = PlainSession(self._node, transport, PLAIN_TEXT, "plain")
-        await self._open(session, scope, token)
+        await self._open(session, scope, brought)
         await transport.serve(session)
 
-    async def _open(self, session: PlainSession, scope: Scope, token: str) -> None:
+    async def _open(self, session: PlainSession, scope: Scope, brought: Credentials) -> None:
         try:
             if self._template is None:
-                established = await session.open_topic(scope["path_params"]["topic"], token)
+                established = await session.open_topic(scope["path_params"]["topic"], brought)
             else:
-                established = await session.open(self._template, token)
+                established = await session.open(self._template, brought)
         except Disconnect as disconnect:
             if isinstance(disconnect.__cause__, BrokerError):
                 # A plain WebSocket does not come back by itself, so it is not sent away for what passes.

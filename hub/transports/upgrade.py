@@ -31,6 +31,8 @@ def accept_key(method: str, version: str, headers: Iterable[tuple[bytes, bytes]]
         raise BadHandshake(400, "a WebSocket is opened by GET over HTTP/1.1")
     keys, versions = [], []
     for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0"):
+            raise BadHandshake(400, "a handshake has no body")
         if name == b"sec-websocket-key":
             keys.append(value.strip())
         elif name == b"sec-websocket-version":
@@ -51,15 +53,16 @@ def accept_key(method: str, version: str, headers: Iterable[tuple[bytes, bytes]]
 def refuse(transport: asyncio.Transport, status: int, headers: Headers, body: bytes) -> None:
     """Answers a handshake with an HTTP response and closes."""
     named = {bytes(name).lower() for name, _ in headers}
-    if b"content-length" not in named and b"transfer-encoding" not in named:
-        headers = [*headers, (b"content-length", b"%d" % len(body))]
     if body and b"content-type" not in named:
         headers = [*headers, (b"content-type", b"text/plain; charset=utf-8")]
-    transport.write(_response(status, headers, body))
+    if b"content-length" not in named and b"transfer-encoding" not in named:
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+    transport.write(response(status, headers, body))
     transport.close()
 
 
-def _response(status: int, headers: Headers, body: bytes) -> bytes:
+def response(status: int, headers: Headers, body: bytes) -> bytes:
+    """The bytes of an HTTP response behind which the connection is closed."""
     try:
         phrase = HTTPStatus(status).phrase.encode()
     except ValueError:

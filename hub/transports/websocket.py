@@ -30,16 +30,15 @@ class ClientSocket:
         handshake = Handshake(scope, receive, send)
         if not await handshake.admitted(self._origins, draining=self._node.draining):
             return
-        offered = scope.get("subprotocols")
-        subprotocol = SUBPROTOCOL if offered and SUBPROTOCOL in offered else None
-        token = handshake.token
+        subprotocol = handshake.subprotocol(SUBPROTOCOL)
+        brought = handshake.brought(self._origins, asked=bool(self._node.table.connect))
         frame_ping = handshake.query.get("cf_ws_frame_ping_pong") == "true"
         connection = connection_of(scope)
         if connection is not None:
             await handshake.accept(subprotocol)
             wire = json_frames(connection.window_bits)
             session = ClientSession(
-                self._node, connection, wire, "websocket", METHODS, token=token, frame_ping=frame_ping
+                self._node, connection, wire, "websocket", METHODS, brought=brought, frame_ping=frame_ping
             )
             connection.attach(session, self._node.limits.queue_bytes)
             return
@@ -47,6 +46,6 @@ class ClientSocket:
         await websocket.accept(subprotocol)
         transport = AsgiTransport(websocket)
         session = ClientSession(
-            self._node, transport, JSON_TEXT, "websocket", METHODS, token=token, frame_ping=frame_ping
+            self._node, transport, JSON_TEXT, "websocket", METHODS, brought=brought, frame_ping=frame_ping
         )
         await transport.serve(session)

@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from hub.plugin import Context, Publication, validated
-from hub_chat import messages, rooms
+from hub_chat import kicks, messages, rooms
+from hub_chat.kicks import Pardon, RoomKick
 from hub_chat.messages import RoomHistory, Sent
 from hub_chat.settings import ChatSettings
 
@@ -77,3 +78,16 @@ async def rpc_history(ctx: Context[ChatSettings], data: Any) -> dict[str, Any]:
 async def rpc_rooms(ctx: Context[ChatSettings], data: Any) -> dict[str, Any]:
     """chat.rooms: the rooms that there are."""
     return await rooms.page(ctx, data)
+
+
+async def rpc_kick(ctx: Context[ChatSettings], data: Any) -> dict[str, Any]:
+    """chat.kick: takes a user out of a room."""
+    wanted = validated(RoomKick, data)
+    await kicks.kick(ctx, wanted.room, wanted)
+    return {}
+
+
+async def rpc_pardon(ctx: Context[ChatSettings], data: Any) -> dict[str, Any]:
+    """chat.pardon: lets a user back in."""
+    wanted = validated(Pardon, data)
+    return {"pardoned": await kicks.pardon(ctx, wanted.room, wanted.user)}

@@ -18,6 +18,9 @@ class ChatSettings(BaseModel):
         default_factory=list,
         description="Roles that may create rooms by REST; empty: everybody who may publish in the room.",
     )
+    moderators: list[str] = Field(
+        default_factory=list, description="Roles that may kick users from rooms; API keys always may."
+    )
     text_length: int = Field(4_000, ge=1, le=10_000, description="The most characters of a message.")
     page_size: int = Field(
         50, ge=1, le=500, description="Messages or rooms in an answer when the request names no limit."

@@ -6,11 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hub.plugin import context, query, validated
+from hub.plugin import context, documented, query, validated
 from hub_notifications import inbox
 from hub_notifications.bodies import ListQuery, NewNotification, ReadAll
 
 
+@documented(body=NewNotification)
 async def notify(request: Request) -> Response:
     """Sends a notification: 201, or 200 when the same was sent with its key before."""
     ctx = context(request)
@@ -23,6 +24,7 @@ async def notify(request: Request) -> Response:
     return JSONResponse({"user": notification.user, **notification.shown()}, 201 if new else 200)
 
 
+@documented(query=ListQuery)
 async def list_own(request: Request) -> Response:
     """The caller's own: ?unread=1&before=&limit=."""
     return JSONResponse(await inbox.page(context(request), validated(ListQuery, query(request))))
@@ -38,6 +40,7 @@ async def mark_read(request: Request) -> Response:
     return JSONResponse(await inbox.read(context(request), [request.path_params["id"]]))
 
 
+@documented(body=ReadAll)
 async def mark_all_read(request: Request) -> Response:
     """Marks all as read, up to an id when the body names one."""
     wanted = validated(ReadAll, await request.body())

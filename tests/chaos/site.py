@@ -165,6 +165,7 @@ def _config(broker_url: str, database: Path) -> dict[str, Any]:
             "history_page": 20_000,
             "queue_bytes": QUEUE_BYTES,
         },
+        "limits": dict.fromkeys(("commands", "publishes_per_user", "publishes_per_topic", "api_requests")),
         "topics": TOPICS,
     }
 

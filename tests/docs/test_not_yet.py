@@ -81,7 +81,7 @@ NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
         (refused({"client": {"rate": 5}}), "E101"),
         (refused({"server": {"connections": 5}}), "E101"),
     ],
-    "admin page": [(answered("/admin/", "/openapi.json", "/asyncapi.json"), "404")],
+    "admin page": [(answered("/admin/", "/asyncapi.json"), "404")],
 }
 
 

@@ -109,7 +109,6 @@ REQUESTS: Final = {
     ),
     "in bad chunks": post(b"zz\r\n", "Transfer-Encoding: chunked"),
     "expecting": post(GOOD, "Expect: 100-continue"),
-    "an upgrade": post(GOOD, "Connection: upgrade", "Upgrade: h2c"),
     "batch": post(
         {"commands": [{"publish": GOOD}, {"publish": {"data": 1}}, {"x": {}}, {}]}, path="/api/batch"
     ),

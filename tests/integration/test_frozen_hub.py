@@ -24,6 +24,7 @@ version: 1
 server: {{port: 0}}
 broker: {{url: "{url}"}}
 auth: {{anonymous: true}}
+limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 topics:
   "news:{{name}}": {{allow: {{subscribe: anyone, publish: anyone}}, history: {{size: 1000, ttl: 1h}}}}
 """

@@ -23,6 +23,7 @@ from hub.app import Hub
 from hub.outbox import Tick
 from hub.serving.server import make_server
 from hub.testing import LiveHub
+from hub.transports.topic_socket import TopicSocket
 from tests.services.raw_socket import RawSocket, command, frame
 
 KEPT = "kept:1"
@@ -337,3 +338,21 @@ def test_payloads_larger_than_what_is_joined_arrive_whole(site: Site) -> None:
 
 
 SIZES = (1, 125, 126, 65_535, 65_536, 100_000, 1_000_000, 10, 300_000, 70_000)
+
+
+def test_a_client_that_is_gone_before_it_is_attached_costs_nobody_anything(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, opened = TopicSocket._open, threading.Event()
+
+    async def slowly(self: TopicSocket, *given: Any) -> None:
+        await asyncio.sleep(0.2)
+        await opening(self, *given)
+        opened.set()
+
+    before = site.subscribers()
+    monkeypatch.setattr(TopicSocket, "_open", slowly)
+    with site.socket() as socket:
+        socket.open(f"/ws/{KEPT}")
+    assert opened.wait(5)
+    site.wait_for(before)

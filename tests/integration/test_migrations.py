@@ -11,8 +11,11 @@ from sqlalchemy import inspect
 from hub.errors import StoreError
 from hub.store.engine import Database
 from hub.store.migrator import Applied, Migrator, Status
+from hub.store.models import METADATA
 from hub.store.owners import Owner, core
 from tests.services.owners import ADD_NAME, CREATE_NOTE, CREATE_ROOM, execute, tables
+
+CORE = Applied("hub", "0001")
 
 
 async def test_missing_revisions_are_applied_once_and_in_order(
@@ -24,11 +27,13 @@ async def test_missing_revisions_are_applied_once_and_in_order(
         core(),
     ]
     applied = await Migrator(database, owners).upgrade()
-    assert applied == [Applied("chat", "0001"), Applied("chat", "0002"), Applied("notes", "0001")]
+    assert applied == [CORE, Applied("chat", "0001"), Applied("chat", "0002"), Applied("notes", "0001")]
     assert await tables(database) == {
         "chat_room",
+        "hub_revocation",
         "notes_note",
         "alembic_version_chat",
+        "alembic_version_hub",
         "alembic_version_notes",
     }
     assert await Migrator(database, owners).upgrade() == []
@@ -45,10 +50,12 @@ async def test_core_migrates_before_every_plugin(
     assert applied == [Applied("hub", "0001"), Applied("chat", "0001")]
 
 
-async def test_the_core_of_today_needs_no_table(database: Database) -> None:
-    assert await Migrator(database, [core()]).upgrade() == []
-    assert await Migrator(database, [core()]).status() == [Status("hub", None, None, ok=True)]
-    assert await tables(database) == set()
+async def test_the_core_s_own_tables_are_those_of_its_models(database: Database) -> None:
+    owner = Owner("hub", core().migrations, METADATA)
+    assert await Migrator(database, [core()]).upgrade() == [CORE]
+    assert await Migrator(database, [core()]).status() == [Status("hub", "0001", "0001", ok=True)]
+    assert await tables(database) == {"hub_revocation", "alembic_version_hub"}
+    assert await Migrator(database, [owner]).diff("hub") == ""
 
 
 async def test_status_and_check_tell_who_is_behind(
@@ -56,14 +63,15 @@ async def test_status_and_check_tell_who_is_behind(
 ) -> None:
     migrator = Migrator(database, [core(), make_owner("chat", CREATE_ROOM), make_owner("notes", CREATE_NOTE)])
     with pytest.raises(
-        StoreError, match=r"chat is at nothing and needs 0001; notes is at nothing .* Run: hub migrate"
+        StoreError,
+        match=r"hub is at nothing and needs 0001; chat is at nothing and needs 0001; notes is at nothing .* Run: hub migrate",
     ):
         await migrator.check()
     await migrator.upgrade()
     await migrator.check()
     migrator = Migrator(database, [core(), make_owner("chat", ADD_NAME), make_owner("notes")])
     assert await migrator.status() == [
-        Status("hub", None, None, ok=True),
+        Status("hub", "0001", "0001", ok=True),
         Status("chat", "0001", "0002", ok=False),
         Status("notes", "0001", "0001", ok=True),
     ]
@@ -115,7 +123,7 @@ async def test_removed_plugin_blocks_nobody(database: Database, make_owner: Call
     await Migrator(database, [make_owner("notes", CREATE_NOTE), make_owner("chat", CREATE_ROOM)]).upgrade()
     await execute(database, "INSERT INTO notes_note (id) VALUES (7)")
     left = Migrator(database, [core(), make_owner("chat", ADD_NAME)])
-    assert await left.upgrade() == [Applied("chat", "0002")]
+    assert await left.upgrade() == [CORE, Applied("chat", "0002")]
     await left.check()
     back = Migrator(database, [make_owner("chat"), make_owner("notes")])
     assert await back.upgrade() == []
@@ -297,7 +305,7 @@ async def test_a_new_sqlite_file_is_set_up_by_itself_and_an_old_one_only_on_requ
         with pytest.raises(StoreError, match="Run: hub migrate"):
             await Migrator(database, [core(), chat]).open()
         return
-    assert await Migrator(database, [core(), chat]).open() == [Applied("chat", "0001")]
+    assert await Migrator(database, [core(), chat]).open() == [CORE, Applied("chat", "0001")]
     assert await Migrator(database, [core(), chat]).open() == []
     with pytest.raises(StoreError, match=r"notes is at nothing .* Run: hub migrate"):
         await Migrator(database, [core(), chat, notes]).open()

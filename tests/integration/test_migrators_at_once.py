@@ -50,7 +50,13 @@ def test_of_four_migrators_at_once_one_does_the_work_and_all_succeed(
     assert [process.returncode for process in running] == [0, 0, 0, 0], [stderr for _, stderr in ended]
     applied = [json.loads(stdout) for stdout, _ in ended]
     assert sorted(applied, key=len)[:3] == [[], [], []]
-    assert max(applied, key=len) == [["chat", "0001"], ["chat", "0002"], ["chat", "0003"], ["notes", "0001"]]
+    assert max(applied, key=len) == [
+        ["hub", "0001"],
+        ["chat", "0001"],
+        ["chat", "0002"],
+        ["chat", "0003"],
+        ["notes", "0001"],
+    ]
 
 
 async def test_migrators_of_one_process_take_turns(

@@ -32,6 +32,7 @@ broker: {{url: "%s"}}
 auth:
   anonymous: true
   api_keys: {{tests: {{key: "{API_KEY}"}}}}
+limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 topics:
   "open:{{name}}": {{allow: {{subscribe: anyone, publish: anyone}}, history: {{size: 10000, ttl: 1h}}}}
 """

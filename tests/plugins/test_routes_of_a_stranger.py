@@ -74,6 +74,7 @@ routes = [
     Route("/", who), Route("/submit", submit, methods=["POST"]), Route("/vote", vote, methods=["POST"]),
     Route("/refuse/{code}", refuse), Route("/fail", fail), Route("/teapot", teapot), Route("/topic", topic),
     Route("/unpublished", unpublished),
+    Route("/twice", who), Route("/twice", vote, methods=["POST"]), Route("/tw{rest}", who, methods=["DELETE"]),
 ]
 """
 
@@ -106,6 +107,11 @@ async def test_a_plugins_root_answers_with_and_without_a_slash(hub: InProcessHub
         answer = await hub.http.get(path)
         assert (answer.status_code, answer.json()[2]) == (200, "polls")
     assert (await hub.http.post("/api/polls")).status_code == 405
+
+
+async def test_who_asks_by_a_wrong_method_is_told_those_of_all_routes_at_the_path(hub: InProcessHub) -> None:
+    refused = await hub.http.put("/api/polls/twice")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, HEAD, POST")
 
 
 async def test_a_wrong_key_or_token_never_reaches_the_route(hub: InProcessHub) -> None:

@@ -26,6 +26,7 @@ from hub.loader.compose import compose
 from hub.serving.develop import Serving
 from hub.settings.load import load
 from hub.settings.schema import json_schema
+from tests.unit.auth.forging import verifier_with
 
 SECRET = "a-secret-for-tests-of-commands-0123456789abcdef"
 CONFIG = f"""
@@ -295,17 +296,7 @@ class TestConfigAndSchema:
 
 def verifier(**changes: Any) -> TokenVerifier:
     """What a hub with the tests' secret verifies tokens with."""
-    options: dict[str, Any] = {
-        "secret": SECRET,
-        "public_key": None,
-        "algorithms": ["HS256"],
-        "audience": None,
-        "issuer": None,
-        "leeway": 0.0,
-        "require_exp": True,
-        "clock": time.time,
-    }
-    return TokenVerifier(**(options | changes))
+    return verifier_with(time.time, **({"secret": SECRET, "leeway": 0.0} | changes))
 
 
 class TestToken:
@@ -430,7 +421,7 @@ class TestMigrate:
         assert "hub migrate" in said.err
         assert not (tmp_path / "hub.db").exists()
         assert run(["migrate"]) == 0
-        assert capsys.readouterr().out == "notes 0001\n"
+        assert capsys.readouterr().out == "hub 0001\nnotes 0001\n"
         assert run(["migrate"]) == 0
         assert capsys.readouterr().out == ""
         assert run(["migrate", "--check"]) == 0
@@ -438,7 +429,10 @@ class TestMigrate:
     @pytest.mark.usefixtures("notes")
     def test_json_is_for_machines(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(["migrate", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out) == [{"owner": "notes", "revision": "0001"}]
+        assert json.loads(capsys.readouterr().out) == [
+            {"owner": "hub", "revision": "0001"},
+            {"owner": "notes", "revision": "0001"},
+        ]
         assert run(["migrate", "--check", "--json"]) == 0
         assert {"owner": "notes", "current": "0001", "head": "0001", "ok": True} in json.loads(
             capsys.readouterr().out

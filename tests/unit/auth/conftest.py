@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hub.auth.tokens import TokenVerifier
-from tests.unit.auth.forging import SECRET, Clock, KeyPair, pair
+from tests.unit.auth.forging import Clock, KeyPair, pair, verifier_with
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +30,7 @@ def clock() -> Clock:
 @pytest.fixture
 def make_verifier(clock: Clock) -> Callable[..., TokenVerifier]:
     def make(**changes: Any) -> TokenVerifier:
-        options: dict[str, Any] = {
-            "secret": SECRET,
-            "public_key": None,
-            "algorithms": ["HS256"],
-            "audience": None,
-            "issuer": None,
-            "leeway": 10.0,
-            "require_exp": True,
-            "clock": clock,
-        }
-        return TokenVerifier(**{**options, **changes})
+        return verifier_with(clock, **changes)
 
     return make
 

@@ -6,11 +6,17 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from hub.auth.claims import ClaimNames
+from hub.auth.keys import key_of
+from hub.auth.ring import KeyRing
+from hub.auth.tokens import TokenVerifier
 
 SECRET = "6c1d7f0b9a5e4c2f8b3a0d9e7c6b5a41"
 NOW = 1_800_000_000.0
@@ -55,3 +61,23 @@ def pair(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> KeyPair:
         public.public_bytes(encoding.PEM, form).decode(),
         public.public_bytes(encoding.DER, form),
     )
+
+
+def verifier_with(clock: Callable[[], float], **changes: Any) -> TokenVerifier:
+    """A verifier with the tests' secret, a secret or public key of its own, or a whole ring."""
+    options: dict[str, Any] = {
+        "audience": None,
+        "issuer": None,
+        "leeway": 10.0,
+        "require_exp": True,
+        "anonymous": True,
+        "names": ClaimNames(),
+        "clock": clock,
+        **changes,
+    }
+    key = [
+        options.pop(name, usual)
+        for name, usual in (("secret", SECRET), ("public_key", None), ("algorithms", ["HS256"]))
+    ]
+    options.setdefault("ring", KeyRing(key_of(*key)))
+    return TokenVerifier(**options)

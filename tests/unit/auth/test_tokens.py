@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.auth import tokens
+from hub.auth.revocations import Mark
 from hub.auth.tokens import EXAMPLE_SECRET, SubscriptionGrant, TokenVerifier, sign, weak_secret
 from hub.errors import ExpiredToken, HubError, InvalidToken, UnusableKey
 from hub.model import Identity
-from tests.unit.auth.forging import NOW, SECRET, Clock, KeyPair, b64, forge, pair
+from tests.unit.auth.forging import NOW, SECRET, Clock, KeyPair, b64, forge, pair, verifier_with
 
 EXP = int(NOW) + 60
 MakeVerifier = Callable[..., TokenVerifier]
@@ -375,16 +376,7 @@ known_claims = st.sampled_from(
     ]
 )
 odd_claims = st.dictionaries(known_claims, json_values, max_size=6)
-SHARED = TokenVerifier(
-    secret=SECRET,
-    public_key=None,
-    algorithms=["HS256"],
-    audience=None,
-    issuer=None,
-    leeway=0.0,
-    require_exp=True,
-    clock=lambda: NOW,
-)
+SHARED = verifier_with(lambda: NOW, leeway=0.0)
 
 
 def verify_both(token: str) -> None:
@@ -483,7 +475,7 @@ def test_only_good_tokens_are_remembered_and_the_least_used_forgotten(
 
 def test_what_is_remembered_is_no_token(verifier: TokenVerifier) -> None:
     verifier.verify_connection(GOOD)
-    [(digest, payload)] = verifier._verified.items()
+    [(digest, (_, payload))] = verifier._verified.items()
     assert (len(digest), json.loads(payload)) == (32, claims())
 
 
@@ -497,7 +489,7 @@ def subscribe(verifier: TokenVerifier, user: str = "ann", **more: Any) -> Subscr
 
 def test_a_subscription_token_grants_its_topic_to_its_user(verifier: TokenVerifier) -> None:
     grant = subscribe(verifier, sub="ann", client="c1", info={"n": 1})
-    assert grant == SubscriptionGrant(b'{"n":1}', None, float(EXP))
+    assert grant == SubscriptionGrant(b'{"n":1}', None, float(EXP), Mark("", "ann", 0.0))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from hub.loader.compose import compose
+from hub.settings.case import Mode
 from hub.settings.load import load
 from hub.settings.problem import ConfigCode, ConfigError, Problem
-from hub.settings.rules import Mode
 
 REFUSED = Path(__file__).parent / "refused"
 CASES = sorted(path.parent.name for path in REFUSED.glob("*/hub.yaml"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub.credentials import Credentials
 from hub.plugin import Context
 from hub.protocol.wires import PLAIN_TEXT
 from hub.session.plain import PlainSession
@@ -137,7 +138,7 @@ async def test_no_slow_handler_keeps_those_present_who_are_gone(
 async def plain_socket(hub: InProcessHub, user: str) -> PlainSession:
     wire = HubClient(hub.hub.node).session.outbox.transport
     plain = PlainSession(hub.hub.node, wire, PLAIN_TEXT, "test")
-    plain.joined(await plain.open_topic("calm:1", hub.token(user)))
+    plain.joined(await plain.open_topic("calm:1", Credentials(hub.token(user))))
     return plain
 
 

@@ -14,9 +14,9 @@ async def test_without_a_key_every_token_is_bad_and_none_at_all_is_anonymous() -
     async with InProcessHub() as hub:
         hub.hub.node.verifier = None
         session = hub.client().session
-        assert identify(session, "").anonymous
-        assert identify_plain(hub.hub.node, "").anonymous
+        assert (await identify(session, "")).anonymous
+        assert (await identify_plain(hub.hub.node, "")).anonymous
         with pytest.raises(Disconnect, match="3500"):
-            identify(session, "a.b.c")
+            await identify(session, "a.b.c")
         with pytest.raises(Disconnect, match="4001"):
-            identify_plain(hub.hub.node, "a.b.c")
+            await identify_plain(hub.hub.node, "a.b.c")

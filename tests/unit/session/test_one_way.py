@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hub import metrics
+from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
     EXPIRED,
@@ -48,7 +49,7 @@ class Listener:
         self.closed: tuple[int, str] | None = None
         self.alive = True
         self.unread = 0
-        self.session = OneWaySession(hub.hub.node, self, ONE_WAY_TEXT, "test", token=token)
+        self.session = OneWaySession(hub.hub.node, self, ONE_WAY_TEXT, "test", brought=Credentials(token))
 
     def write(self, unit: Unit) -> None:
         assert isinstance(unit, tuple), "each push stands in a frame of its own"

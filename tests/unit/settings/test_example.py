@@ -9,7 +9,13 @@ from hub.settings import shape
 from hub.settings.document import Document
 from hub.settings.example import EXAMPLES, example_yaml
 from hub.settings.load import load
-from hub.settings.model import ApiKeySettings, PluginSettings, Settings
+from hub.settings.model import (
+    ApiKeySettings,
+    KeySettings,
+    PluginSettings,
+    PreviousKeySettings,
+    Settings,
+)
 from hub.settings.topic import (
     AllowSettings,
     GlobalHandlers,
@@ -54,6 +60,8 @@ def options(model: Any) -> list[tuple[str, str]]:
         GlobalHandlers,
         ScheduleSettings,
         ApiKeySettings,
+        KeySettings,
+        PreviousKeySettings,
         PluginSettings,
         SocketSettings,
     ],

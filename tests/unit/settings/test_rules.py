@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from hub.auth.tokens import EXAMPLE_SECRET
+from hub.settings.case import Mode
 from hub.settings.load import load
 from hub.settings.report import Report
-from hub.settings.rules import Mode, check_rules
+from hub.settings.rules import check_rules
 
 SECRET = "7VbWq2nZ0uXj5rTgKc8sLd3hYf6eMa1p"
 

@@ -49,7 +49,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_a_peer_that_takes_no_more_is_given_up_and_forgotten(takes: int) -> None:
     async with InProcessHub(CONFIG) as hub:
         peer = Peer(takes)
-        endpoint = EventStreams(hub.hub.node, [], write_seconds=0.05)
+        endpoint = EventStreams(hub.hub.node, [], hub.hub.admission, write_seconds=0.05)
         serving = asyncio.create_task(endpoint(peer.scope("plain:a"), peer.receive, peer.send))
         await until(lambda: hub.hub.router.subscribers("plain:a") > 0)
         await hub.publish("plain:a", 1)
@@ -62,7 +62,7 @@ async def test_a_peer_that_takes_no_more_is_given_up_and_forgotten(takes: int) -
 async def test_a_request_that_is_given_up_by_the_server_leaves_no_session() -> None:
     async with InProcessHub(CONFIG) as hub:
         peer = Peer(100)
-        endpoint = EventStreams(hub.hub.node, [])
+        endpoint = EventStreams(hub.hub.node, [], hub.hub.admission)
         serving = asyncio.create_task(endpoint(peer.scope("plain:a"), peer.receive, peer.send))
         await until(lambda: len(peer.sent) == 2)
         serving.cancel()

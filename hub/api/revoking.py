@@ -1,0 +1,72 @@
+"""Revoking, lifting and listing over the server API; it holds on every node."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hub.api.desk import Desk, demand
+from hub.auth.api_keys import ApiKey
+from hub.auth.revocable import key_of, revocable
+from hub.auth.revocations import place
+from hub.errors import BAD_REQUEST, ReplyError
+from hub.model import Revocation
+from hub.protocol import server_api as wire
+
+LISTED: Final = 100
+MAX_LISTED: Final = 1_000
+
+
+async def revoke(desk: Desk, key: ApiKey, request: wire.Revoke) -> Mapping[str, Any]:
+    """Has tokens refused from now on, and ends at once what they opened."""
+    demand(key, request.channel, "revoke")
+    node = desk.node
+    entry = revocable(
+        node.clock(),
+        user=request.user,
+        token_id=request.token_id,
+        issued_before=request.issued_before,
+        topic=request.channel,
+        until=request.expire_at,
+    )
+    await node.revoking.revoke(entry)
+    return {}
+
+
+async def unrevoke(desk: Desk, key: ApiKey, request: wire.Unrevoke) -> Mapping[str, Any]:
+    """Lifts what was revoked; tells whether there was anything."""
+    demand(key, request.channel, "unrevoke")
+    about = key_of(
+        user=request.user,
+        token_id=request.token_id,
+        dated=request.issued_before is not None,
+        topic=request.channel,
+    )
+    return {"lifted": await desk.node.revoking.lift(about)}
+
+
+async def revocations(desk: Desk, key: ApiKey, request: wire.Revocations) -> wire.RevocationsResult:
+    """What is revoked, the latest first."""
+    demand(key, None, "revocations")
+    limit = LISTED if request.limit is None else request.limit
+    if not 1 <= limit <= MAX_LISTED:
+        raise ReplyError(BAD_REQUEST, f"bad request: limit lies between 1 and {MAX_LISTED}")
+    found = [each for each in desk.node.revocations if request.user in (None, _user(each))]
+    latest = heapq.nlargest(limit, found, key=place)
+    return wire.RevocationsResult([_shown(each) for each in latest], len(found))
+
+
+def _user(entry: Revocation) -> str | None:
+    return None if entry.kind == "token" else entry.subject
+
+
+def _shown(entry: Revocation) -> wire.Revoked:
+    return wire.Revoked(
+        revoked_at=entry.changed // 1_000,
+        user=_user(entry) or None,
+        token_id=entry.subject if entry.kind == "token" else None,
+        issued_before=entry.issued_before if entry.kind == "before" else None,
+        channel=entry.topic or None,
+        expire_at=entry.until,
+    )

@@ -1,0 +1,1 @@
+"""HTTP to other servers: what the hub and its plugins ask of URLs that somebody else may have chosen."""

@@ -1,0 +1,267 @@
+"""Revoking, on this node and on all others: stored first, then in force here, then told to the rest.
+
+What is stored lasts; what is told is in force elsewhere within a moment. Whoever did not hear it (its connection to the
+broker was away, or it was not running) finds it in the database, or is given it by another node: a node asks one when
+it starts, when a new one appears, when its broker comes back, and every half minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+from msgspec import structs
+
+from hub.auth.revocations import Key, Revocations, lifted, place
+from hub.cluster import Cluster, NodeAway
+from hub.errors import (
+    INTERNAL,
+    LIMIT_EXCEEDED,
+    OUTCOME_UNKNOWN,
+    BrokerError,
+    HubError,
+    ReplyError,
+    StoreError,
+    repeatable,
+)
+from hub.model import Revocation
+from hub.store.revocations import RevocationTable
+from hub.tasks import Tasks
+
+_log = logging.getLogger("hub.revoking")
+ROUND_SECONDS: Final = 1.0
+"""Between two looks at what is yet to be told or stored, and at who is there."""
+REREAD_SECONDS: Final = 30.0
+"""Between two readings of the database, and two comparisons with another node."""
+FIRST_SECONDS: Final = 0.3
+"""How long a node that starts waits to hear of another."""
+_STEP: Final = 0.02
+
+_TELL: Final = "revocations"
+_ASK: Final = "revocations known"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a node asks another: all that it knows behind a place, unless both know the same."""
+
+    digest: str
+    after: tuple[int, Key] | None = None
+
+
+class Revoking:
+    """The revocations of this node, and how they come here and go from here.
+
+    `enforce` is called with what has become true here; whoever has sessions sets it. `linked` says whether there may
+    be other nodes, `mended` how often the connection to the broker was mended. `token_life` is for how many seconds a
+    token's id is remembered when nobody says (None: for ever), `leeway` what the verifier adds to a token's end.
+    """
+
+    def __init__(
+        self,
+        revocations: Revocations,
+        table: RevocationTable,
+        cluster: Cluster,
+        *,
+        clock: Callable[[], float],
+        linked: bool,
+        mended: Callable[[], int],
+        token_life: float | None = None,
+        leeway: float = 0.0,
+    ) -> None:
+        self.revocations = revocations
+        self.enforce: Callable[[list[Revocation]], None] = _nothing
+        self._table = table
+        self._cluster = cluster
+        self._clock = clock
+        self._linked = linked
+        self._mended = mended
+        self._token_life = token_life
+        self._leeway = leeway
+        self._upkeep = Tasks()
+        self._untold: dict[Key, Revocation] = {}
+        self._unstored: dict[Key, Revocation] = {}
+        self._asked: set[str] = set()
+        """Nodes that were asked for all that they know."""
+        cluster.methods[_TELL] = self._hear
+        cluster.methods[_ASK] = self._answer
+
+    async def start(self) -> None:
+        """Reads the database, and asks another node if one is heard of soon. Raises StoreError."""
+        self._take(await self._table.read(self._clock()))
+        if self._linked:
+            await self._hear_of_another()
+            await self._ask_newcomers()
+        self._upkeep.spawn(self._keep_up(), "upkeep of revocations")
+
+    async def stop(self) -> None:
+        """Ends the upkeep."""
+        await self._upkeep.cancel()
+
+    # What is ordered
+
+    async def revoke(self, entry: Revocation) -> Revocation:
+        """Makes an entry hold on every node; where there is one already, the stricter of both holds.
+
+        `changed` is set here. Raises ReplyError: 106 where there are as many as there may be, 100 where the database
+        is away, and nothing is revoked; 300 where it is revoked here and the other nodes will know later.
+        """
+        old = self.revocations.find(entry.key)
+        if old is None and self.revocations.full:
+            most = self.revocations.most
+            raise ReplyError(
+                LIMIT_EXCEEDED,
+                f"limit exceeded: {most} revocations are in force; lift some, or raise limits.revocations",
+            )
+        now = int(self._clock() * 1_000)
+        changed = now if old is None else max(now, old.changed + 1)
+        entry = structs.replace(entry, changed=changed, until=self._end(entry))
+        await self._put_in_force(entry)
+        return self.revocations.find(entry.key) or entry
+
+    async def lift(self, key: Key) -> bool:
+        """Lifts an entry on every node; false where there is none in force. Raises ReplyError as `revoke` does."""
+        old = self.revocations.find(key)
+        if old is None or old.lifted:
+            return False
+        await self._put_in_force(lifted(old, self._clock()))
+        return True
+
+    def _end(self, entry: Revocation) -> float | None:
+        if entry.kind != "token":
+            return entry.until
+        if entry.until is not None:
+            return entry.until + self._leeway
+        return None if self._token_life is None else self._clock() + self._token_life
+
+    async def _put_in_force(self, entry: Revocation) -> None:
+        try:
+            await self._table.put([entry])
+        except StoreError as error:
+            _log.error("nothing was revoked or lifted: %s", error)
+            if error.unknown:
+                raise ReplyError(
+                    OUTCOME_UNKNOWN, "outcome unknown: the database did not answer; do it again"
+                ) from error
+            raise ReplyError(
+                INTERNAL, "the database is away; nothing was changed, try again later"
+            ) from error
+        self._take([entry])
+        try:
+            await self._tell([entry])
+        except BrokerError as error:
+            self._untold[entry.key] = entry
+            raise ReplyError(
+                OUTCOME_UNKNOWN,
+                "outcome unknown: it is stored and holds on this node; the others are told when the broker is back",
+            ) from error
+
+    async def _tell(self, entries: list[Revocation]) -> None:
+        with repeatable():
+            await self._cluster.tell(_TELL, msgspec.json.encode(entries))
+
+    # What is heard
+
+    def _take(self, entries: Iterable[Revocation]) -> list[Revocation]:
+        fresh = self.revocations.merge(entries)
+        if fresh:
+            self.enforce(fresh)
+        return fresh
+
+    async def _hear(self, body: bytes) -> bytes:
+        await self._take_in(msgspec.json.decode(body, type=list[Revocation]))
+        return b""
+
+    async def _take_in(self, entries: list[Revocation]) -> None:
+        """In force at once; and stored, since the database of the node that tells may be another."""
+        fresh = self._take(entries)
+        if fresh:
+            self._unstored.update((each.key, each) for each in fresh)
+            await self._store()
+
+    async def _store(self) -> None:
+        waiting = list(self._unstored.values())
+        try:
+            await self._table.put(waiting)
+        except StoreError as error:
+            _log.warning("revocations of other nodes are stored later: %s", error)
+            return
+        for each in waiting:
+            if self._unstored.get(each.key) is each:
+                del self._unstored[each.key]
+
+    async def _answer(self, body: bytes) -> bytes:
+        question = msgspec.json.decode(body, type=Question)
+        same = question.digest == self.revocations.digest()
+        return msgspec.json.encode([] if same else self.revocations.page(question.after))
+
+    # What is asked
+
+    async def _keep_up(self) -> None:
+        mended, waited = self._mended(), 0.0
+        while True:
+            await asyncio.sleep(ROUND_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - a spread, no secret
+            waited += ROUND_SECONDS
+            try:
+                if self._mended() != mended:
+                    mended, waited = self._mended(), REREAD_SECONDS
+                    self._asked.clear()
+                await self._catch_up(reread=waited >= REREAD_SECONDS)
+                waited = 0.0 if waited >= REREAD_SECONDS else waited
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
+                _log.warning("revocations may be late: %s", error, exc_info=not isinstance(error, HubError))
+
+    async def _catch_up(self, *, reread: bool) -> None:
+        if self._untold:
+            telling = list(self._untold.values())
+            await self._tell(telling)
+            self._untold = {key: each for key, each in self._untold.items() if each not in telling}
+        if self._unstored:
+            await self._store()
+        if self._linked:
+            await self._ask_newcomers()
+        if reread:
+            await self.reread()
+
+    async def reread(self) -> None:
+        """Takes what the database and one other node know. Raises StoreError and BrokerError."""
+        self.revocations.purge()
+        others = self._cluster.nodes()[1:] if self._linked else []
+        if others:
+            await self._ask(random.choice(others))  # noqa: S311 - any will do
+        self._take(await self._table.read(self._clock()))
+
+    async def _hear_of_another(self) -> None:
+        for _ in range(int(FIRST_SECONDS / _STEP)):
+            if len(self._cluster.nodes()) > 1:
+                return
+            await asyncio.sleep(_STEP)
+
+    async def _ask_newcomers(self) -> None:
+        """Asks each node that is new here; who does not answer is asked again in the next round."""
+        others = set(self._cluster.nodes()[1:])
+        self._asked &= others
+        for node in sorted(others - self._asked):
+            if await self._ask(node):
+                self._asked.add(node)
+
+    async def _ask(self, node: str) -> bool:
+        digest, after = self.revocations.digest(), None
+        try:
+            while True:
+                body = msgspec.json.encode(Question(digest, after))
+                page = msgspec.json.decode(await self._cluster.ask(node, _ASK, body), type=list[Revocation])
+                if not page:
+                    return True
+                await self._take_in(page)
+                after = place(page[-1])
+        except (NodeAway, BrokerError) as error:
+            _log.debug("node %s did not say what is revoked: %s", node, error)
+            return False
+
+
+def _nothing(_: list[Revocation]) -> None:
+    """What is enforced where there are no sessions."""

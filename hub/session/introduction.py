@@ -1,0 +1,67 @@
+"""What connect handlers say of a client: whether it may come, who it is, and what it is given."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from hub.credentials import ClientRequest
+from hub.errors import EXPIRED, INTERNAL, ReplyError
+from hub.handlers import Call
+from hub.model import Identity
+from hub.node import Node
+from hub.plugin import Accept
+
+_log = logging.getLogger("hub.session")
+
+
+class Introduction(NamedTuple):
+    """The outcome: `named` when a handler said who the client is, and not its token."""
+
+    identity: Identity
+    answers: list[Accept]
+    named: bool
+
+
+async def introduce(
+    node: Node, identity: Identity, client: str, request: ClientRequest | None
+) -> Introduction:
+    """Asks the connect handlers one after another; each sees the client as the one before left it.
+
+    `identity` is what the client's own token made of it. Raises ReplyError or Disconnect when a handler refuses, and
+    ReplyError 110 when it names somebody whose time has passed.
+    """
+    answers: list[Accept] = []
+    named = False
+    for handler in node.table.connect:
+        answer = await node.table.run(handler, Call(identity=identity, client=client, request=request))
+        if not isinstance(answer, Accept):
+            continue
+        answers.append(answer)
+        if answer.identity is not None:
+            identity = _checked(answer.identity, handler.name, node.clock())
+            named = not identity.anonymous
+    return Introduction(identity, answers, named)
+
+
+def _checked(identity: Identity, handler: str, now: float) -> Identity:
+    """The identity with its `info` as JSON on one line, for it is spliced into frames; so nothing else may pass."""
+    if not isinstance(identity, Identity):
+        _log.error("handler %s named a %s as an identity", handler, type(identity).__name__)
+        raise ReplyError(INTERNAL)
+    if identity.expires_at is not None and identity.expires_at <= now:
+        raise ReplyError(EXPIRED)
+    if "iat" not in identity.claims:
+        # Else it would count as issued before everything that is revoked by its time.
+        identity = replace(identity, claims={**identity.claims, "iat": now})
+    if identity.info is None:
+        return identity
+    try:
+        return replace(identity, info=msgspec.json.encode(msgspec.json.decode(identity.info)))
+    except (msgspec.MsgspecError, TypeError, RecursionError, UnicodeDecodeError):
+        # Without the cause, whose text may repeat what is to be shown to nobody.
+        _log.error("handler %s named an identity whose info is no JSON text", handler)
+        raise ReplyError(INTERNAL) from None

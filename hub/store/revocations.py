@@ -1,0 +1,94 @@
+"""Revocations in the database: what a node knows when it starts, and what lasts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from hub.errors import StoreError
+from hub.model import Revocation
+from hub.store.engine import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+SECONDS: Final = 5.0
+"""How long the database may take for one call."""
+
+_READ: Final = "SELECT kind, subject, topic, issued_before, ends, changed, lifted FROM hub_revocation"
+_PUT: Final = """
+INSERT INTO hub_revocation (kind, subject, topic, issued_before, ends, changed, lifted)
+VALUES (:kind, :subject, :topic, :issued_before, :ends, :changed, :lifted)
+ON CONFLICT (kind, subject, topic) DO UPDATE SET
+  issued_before = excluded.issued_before, ends = excluded.ends, changed = excluded.changed, lifted = excluded.lifted
+WHERE excluded.changed >= hub_revocation.changed
+"""
+_PURGE: Final = "DELETE FROM hub_revocation WHERE ends <= :now"
+
+
+class RevocationTable:
+    """The table `hub_revocation`. Each call raises StoreError when the database cannot, or does not in time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, now: float) -> list[Revocation]:
+        """All that is not over, and drops what is; `now` is in seconds since 1970."""
+        from sqlalchemy import text
+
+        async with self._connection() as connection:
+            rows = (await connection.execute(text(_READ))).all()
+            found = [
+                Revocation(kind, subject, changed, topic, issued_before, ends, bool(lifted))
+                for kind, subject, topic, issued_before, ends, changed, lifted in rows
+            ]
+            if any(each.until is not None and each.until <= now for each in found):
+                await connection.execute(text(_PURGE), {"now": now})
+                await connection.commit()
+        return [each for each in found if each.until is None or each.until > now]
+
+    async def put(self, entries: Iterable[Revocation]) -> None:
+        """Stores entries, all or none; one that was changed later than what is given stays as it is.
+
+        Raises StoreError whose `unknown` says that they may have been stored all the same.
+        """
+        from sqlalchemy import text
+
+        rows = [_row(entry) for entry in entries]
+        if not rows:
+            return
+        async with self._connection() as connection:
+            await connection.execute(text(_PUT), rows)
+            try:
+                await connection.commit()
+            except Exception as error:
+                raise StoreError(str(self._database.unusable(error)), unknown=True) from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        begun = False
+        try:
+            async with asyncio.timeout(SECONDS), self._database.connection() as connection:
+                begun = True
+                yield connection
+        except TimeoutError:
+            shown = self._database.url.shown
+            raise StoreError(f"database {shown} did not answer within {SECONDS:g} s", unknown=begun) from None
+        except StoreError:
+            raise
+        except Exception as error:
+            raise self._database.unusable(error) from error
+
+
+def _row(entry: Revocation) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "subject": entry.subject,
+        "topic": entry.topic,
+        "issued_before": entry.issued_before,
+        "ends": entry.until,
+        "changed": entry.changed,
+        "lifted": entry.lifted,
+    }

@@ -1,0 +1,17 @@
+"""Every answer of a running hub is as its OpenAPI document says, whatever is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.api import BRIEFLY, ask
+
+
+@pytest.mark.timeout(240)
+def test_answers_are_as_the_document_says_whatever_is_asked(tmp_path: Path) -> None:
+    status, said, log = ask(tmp_path, *BRIEFLY)
+    assert status == 0, said
+    assert "Selected: 31/31" in said
+    assert "Traceback" not in log
