@@ -162,7 +162,9 @@ def _capability(pattern: str, question: Question) -> Step:
     if named is None:
         return Step(pattern, False, "it does not match the topic")
     if named not in ("", identity.user):
-        return Step(pattern, False, f"its {{sub}} takes {named}, and the user is {identity.user or 'anonymous'}")
+        return Step(
+            pattern, False, f"its {{sub}} takes {named}, and the user is {identity.user or 'anonymous'}"
+        )
     if action not in actions:
         return Step(
             pattern, False, f"it matches, and grants {_list(sorted(actions), 'nothing')}, not {action}"
