@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import ReplyError
@@ -27,9 +27,24 @@ PATTERNS = (
     "{x:rest}",
 )
 TOPICS = (
-    "news:1", "news:1#ann", "news:1#bob,ann", "own:ann", "own:bob", "own:ann:x", "own:{sub}", "dm:ann-bob", "dm:bob-ann-x",
-    "$news:1", "$own:ann", "$news:1#ann", "lobby", "nons:1", "nons#ann", "#", "$",
-)  # fmt: skip
+    "news:1",
+    "news:1#ann",
+    "news:1#bob,ann",
+    "own:ann",
+    "own:bob",
+    "own:ann:x",
+    "own:{sub}",
+    "dm:ann-bob",
+    "dm:bob-ann-x",
+    "$news:1",
+    "$own:ann",
+    "$news:1#ann",
+    "lobby",
+    "nons:1",
+    "nons#ann",
+    "#",
+    "$",
+)
 USERS = ("", "ann", "bob", "ann:x", "{sub}", "*", "ann,bob", "ann-x")
 ACTIONS = ("subscribe", "publish", "presence", "history", "rpc")
 GRANTS = (
@@ -95,6 +110,7 @@ claims = st.fixed_dictionaries(
         ),
         "exp": st.sampled_from((1, 4_000_000_000)),
         "channel": st.just("news:1"),
+        "jti": st.sampled_from(("good", "bad")),
     },
 )
 
@@ -128,17 +144,21 @@ questions = st.builds(
         ),
     ),
 )
-revoked = st.lists(
-    st.one_of(
-        st.builds(
-            lambda user, topic: {"user": user, "channel": topic},
-            st.sampled_from(USERS[1:]),
-            st.sampled_from(TOPICS),
-        ),
-        st.sampled_from(({"user": "bob"}, {"token_id": "bad"})),
-    ),
-    max_size=2,
-)
+revoked = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(("channel", "user", "token_id"))), max_size=2)
+"""Which question's user is barred from its topic, or barred whole; or all tokens with a certain id."""
+
+
+def revocations(asked: list[Question], taken: list[tuple[int, str]]) -> list[dict[str, str]]:
+    found = []
+    for index, what in taken:
+        question = asked[index % len(asked)]
+        if what == "token_id":
+            found.append({"token_id": "bad"})
+        elif question.user and what == "user":
+            found.append({"user": question.user})
+        elif question.user:
+            found.append({"user": question.user, "channel": question.topic})
+    return found
 
 
 async def done(hub: InProcessHub, question: Question, token: str, subscription: str) -> int:
@@ -179,9 +199,9 @@ def after_handlers(question: Question, user: str, error: int) -> int:
     return 103 if error == 0 and refuses else error
 
 
-async def compared(config: dict[str, Any], asked: list[Question], taken: list[dict[str, Any]]) -> None:
+async def compared(config: dict[str, Any], asked: list[Question], taken: list[tuple[int, str]]) -> None:
     async with InProcessHub(config) as hub:
-        for revocation in taken:
+        for revocation in revocations(asked, taken):
             answer = await hub.http.post("/api/revoke", headers=hub.api_key, json=revocation)
             assert answer.status_code == 200, answer.text
             assert "error" not in answer.json(), answer.text
@@ -213,12 +233,40 @@ async def compared(config: dict[str, Any], asked: list[Question], taken: list[di
                 assert (as_if["error"], as_if["rules"]) == (said["error"], said["rules"])
 
 
+def asks(
+    action: str, topic: str, user: str, *, subscription: dict[str, Any] | None = None, **claims: Any
+) -> Question:
+    return Question(action, topic, user, claims, subscription)
+
+
+OPEN = {
+    "topics": {
+        "news:{x}": {"allow": dict.fromkeys(ACTIONS[:4], "anyone"), "presence": True, "history": {"size": 5}},
+        "$news:{x}": {"allow": {"subscribe": "anyone"}, "presence": True, "history": {"size": 5}},
+        "off:{x}": {"allow": dict.fromkeys(ACTIONS[:4], "anyone")},
+    },
+    "rpc": {"report": {"run": "tests.integration.permission_handlers:report", "allow": "role:editor"}},
+}
+
+
 @pytest.mark.timeout(120)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
+@example(OPEN, [asks("subscribe", "news:1", "ann")], [(0, "channel")])
+@example(OPEN, [asks("publish", "news:1", "ann")], [(0, "user")])
+@example(OPEN, [asks("subscribe", "$news:1", "ann", subscription={"jti": "bad"})], [(0, "token_id")])
+@example(OPEN, [asks("subscribe", "$news:1", "ann", subscription={})], [(0, "channel")])
+@example(OPEN, [asks("subscribe", topic, "ann", subscription={}) for topic in ("$news:1", "nons:1")], [])
+@example(OPEN, [asks("subscribe", "news:1", "ann", subscription={"sub": "bob"})], [])
+@example(
+    OPEN,
+    [asks(action, topic, "ann") for action in ACTIONS[:4] for topic in ("$news:1", "news:1#bob", "off:1")],
+    [],
+)
+@example(OPEN, [asks("rpc", "", "ann"), asks("rpc", "", "ann", role="editor")], [])
 @given(configs, st.lists(questions, min_size=10, max_size=25), revoked)
 def test_what_explain_says_is_what_the_hub_does(
-    config: dict[str, Any], asked: list[Question], taken: list[dict[str, Any]]
+    config: dict[str, Any], asked: list[Question], taken: list[tuple[int, str]]
 ) -> None:
     asyncio.run(compared(config, asked, taken))
