@@ -163,7 +163,7 @@ class Inquiry:
         given = {**asked.claims}
         if asked.user and names.user == "sub":
             given["sub"] = asked.user
-        user = asked.user or read.user(given, names)
+        user = read.string({names.user: asked.user}, names.user) or read.user(given, names)
         if not user and not self._anonymous:
             raise InvalidToken(f"it names no user in `{names.user}`, and anonymous ones are not admitted")
         return read.bearer(given, user, None, names)

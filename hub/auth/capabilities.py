@@ -32,11 +32,11 @@ def covers(text: str, topic: str, user: str) -> bool:
     Compiled patterns are remembered, the 4,096 used last.
     """
     named = bearer(text, topic)
-    return named is not None and (named == "" or named == user)
+    return named in ("", user)
 
 
 def bearer(text: str, topic: str) -> str | None:
-    """Whose the topic is by a capability: the name that `{sub}` took, "" where it has none; None where it matches not."""
+    """Whose a topic is by a capability: the name that `{sub}` took, "" where it has none, None without a match."""
     pattern = _compiled(text)
     found = pattern.regex.fullmatch(topic) if pattern is not None else None
     if pattern is None or found is None:

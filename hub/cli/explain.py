@@ -49,8 +49,8 @@ def command(
 ) -> int:
     """Tell whether a client may do something to a topic, and why.
 
-    Needs no running hub: it reads the configuration, and verifies tokens with the keys in it. For `rpc` the topic is the
-    method's name. Handlers are named and not called, and what was revoked only a running hub knows: ask its
+    Needs no running hub: it reads the configuration, and verifies tokens with the keys in it. For `rpc` the topic is
+    the method's name. Handlers are named and not called, and what was revoked only a running hub knows: ask its
     `/api/explain`. Ends with status 0 for what is allowed, 1 for what is refused, 2 where it could not be found out.
     """
     from hub.errors import HubError

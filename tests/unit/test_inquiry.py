@@ -254,6 +254,8 @@ OPEN = {
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @example(OPEN, [asks("subscribe", "news:1", "ann")], [(0, "channel")])
+@example(OPEN, [asks("publish", "news:1", "ann")], [(0, "channel")])
+@example(OPEN, [asks("history", "news:1", "ann")], [(0, "channel")])
 @example(OPEN, [asks("publish", "news:1", "ann")], [(0, "user")])
 @example(OPEN, [asks("subscribe", "$news:1", "ann", subscription={"jti": "bad"})], [(0, "token_id")])
 @example(OPEN, [asks("subscribe", "$news:1", "ann", subscription={})], [(0, "channel")])
