@@ -132,6 +132,7 @@ class TicketDesk:
             raise ReplyError(UNAUTHORIZED, "no such API key")
         if not key.may(SCOPE):
             raise ReplyError(PERMISSION_DENIED, f"the API key {key.name!r} has no scope for this")
+        self._node.meters.request(key.name)
 
 
 def _wanted(body: bytes) -> TicketRequest:

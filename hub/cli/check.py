@@ -115,6 +115,7 @@ def _counts(blueprint: Blueprint) -> dict[str, int]:
 def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
     """What works and is seldom meant for others than oneself."""
     from hub.settings.problem import ConfigCode, Fault
+    from hub.settings.verification import fetches_keys
 
     settings = loaded.settings
     found: list[tuple[tuple[str | int, ...], Fault]] = []
@@ -126,6 +127,14 @@ def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
                 Fault(ConfigCode.WEAK_SECRET, "weak secrets are accepted", remedy),
             )
         )
+    if fetches_keys(settings.auth.jwt) and settings.auth.jwt.audience is None:
+        name = "discovery" if settings.auth.jwt.discovery else "jwks_url"
+        fault = Fault(
+            ConfigCode.MISSING_SETTING,
+            "tokens that this issuer made for other applications are accepted",
+            "Set auth.jwt.audience to the `aud` of those that it makes for the hub.",
+        )
+        found.append((("auth", "jwt", name), fault))
     for loc, until, remedy in _ending_keys(settings.auth):
         if until is not None and until <= time.time():
             found.append(((*loc, "until"), Fault(ConfigCode.WRONG_VALUE, "the key has ended", remedy)))

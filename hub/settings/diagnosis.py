@@ -214,7 +214,8 @@ class Diagnosis:
         return message
 
     def _is_secret(self, loc: Path, node: ScalarNode) -> bool:
-        credentials = "://" in node.text and "@" in node.text
+        # In front of a URL's host, and behind its path, secrets may stand.
+        credentials = "://" in node.text and not {"@", "?"}.isdisjoint(node.text)
         place = self._relative(loc)
         # Whoever writes `backend: <key>` for `backend: {key: <key>}` has put a secret where a map belongs.
         return credentials or shape.secret(self.model, place) or shape.holds_secret(self.model, place)

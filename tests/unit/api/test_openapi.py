@@ -18,7 +18,7 @@ from hub.documented import documented
 from hub.testing import InProcessHub, LiveHub
 from hub_chat.rooms import NewRoom, RoomPage
 
-ALL = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
+ALL: dict[str, Any] = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,19 @@ def test_plugins_tell_their_bodies_and_queries(told: Any) -> None:
     assert names["limit"]["schema"]["type"] == "integer", "a query has no null"
     (part,) = told["paths"]["/api/notifications/{id}/read"]["post"]["parameters"]
     assert (part["in"], part["schema"]["type"]) == ("path", "integer")
+
+
+def test_a_message_may_be_a_bare_text(told: Any) -> None:
+    body = told["paths"]["/api/chat/rooms/{room}/messages"]["post"]["requestBody"]["content"]
+    schema = told["components"]["schemas"][body["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    assert [option["type"] for option in schema["anyOf"]] == ["string", "object"]
+
+
+def test_tickets_revocations_and_kicks_are_told(told: Any) -> None:
+    assert told["paths"]["/api/ticket"]["post"]["responses"]["200"]
+    assert told["components"]["schemas"]["Wanted"]["required"] == ["user"]
+    assert {"/api/revoke", "/api/unrevoke", "/api/revocations"} <= told["paths"].keys()
+    assert "Kick" in str(told["paths"]["/api/chat/rooms/{room}/kicks"]["post"]["requestBody"])
 
 
 def test_errors_and_ways_to_say_who_asks_are_told(told: Any) -> None:
