@@ -19,8 +19,7 @@ from typing import Any, Final
 
 from hub.auth import claims as read
 from hub.auth.claims import ClaimNames, Claims
-from hub.auth.jwks import MAX_KID
-from hub.auth.keys import FAMILIES, Key, holds_key
+from hub.auth.keys import FAMILIES, MAX_KID, Key, holds_key
 from hub.auth.revocations import Mark, mark_of
 from hub.auth.ring import KeyRing
 from hub.errors import ExpiredToken, InvalidToken, UnusableKey

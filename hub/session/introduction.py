@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hub import payloads
 from hub.credentials import ClientRequest
 from hub.errors import EXPIRED, INTERNAL, ReplyError
 from hub.handlers import Call
@@ -60,8 +61,8 @@ def _checked(identity: Identity, handler: str, now: float) -> Identity:
     if identity.info is None:
         return identity
     try:
-        return replace(identity, info=msgspec.json.encode(msgspec.json.decode(identity.info)))
-    except (msgspec.MsgspecError, TypeError, RecursionError, UnicodeDecodeError):
+        return replace(identity, info=msgspec.json.encode(payloads.decode(identity.info)))
+    except (ReplyError, TypeError, AttributeError):
         # Without the cause, whose text may repeat what is to be shown to nobody.
         _log.error("handler %s named an identity whose info is no JSON text", handler)
         raise ReplyError(INTERNAL) from None

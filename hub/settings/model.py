@@ -286,9 +286,13 @@ class WebhookSettings(Strict):
     )
     max_bytes: Size = Field(1_048_576, ge=1_024, le=67_108_864, description="Largest answer, also inflated.")
     concurrency: int = Field(64, ge=1, le=1_024, description="Calls of one URL at a time.")
+    cookies: list[str] = Field(
+        default_factory=list,
+        description="Cookies of a client's own request that connect webhooks are shown, such as sessionid.",
+    )
     headers: list[str] = Field(
         default_factory=list,
-        description="Headers of a client's own request that connect webhooks are told, beside cookies and origin.",
+        description="Headers of a client's own request that connect webhooks are shown, such as User-Agent.",
     )
     allow_http: bool = Field(False, description="Whether plain http:// is allowed.")
     allow_networks: list[Annotated[str, AfterValidator(_network)]] = Field(

@@ -36,7 +36,7 @@ def make_verifier(
         leeway=jwt.leeway,
         require_exp=jwt.require_exp,
         anonymous=auth.anonymous,
-        names=ClaimNames(jwt.claims.user, jwt.claims.roles),
+        names=claim_names(jwt),
         clock=clock,
     )
 
@@ -45,6 +45,11 @@ def make_key(key: KeySettings | JwtSettings) -> Key | None:
     """The key that a part of the settings describes, if any. Raises UnusableKey."""
     until = key.until if isinstance(key, KeySettings) else None
     return key_of(secret_of(key) or None, key.public_key, key.algorithms, until)
+
+
+def claim_names(jwt: JwtSettings) -> ClaimNames:
+    """Which claims hold user and roles."""
+    return ClaimNames(jwt.claims.user, jwt.claims.roles)
 
 
 def secret_of(key: KeySettings | JwtSettings) -> str:

@@ -70,7 +70,7 @@ def test_a_message_may_be_a_bare_text(told: Any) -> None:
 
 def test_tickets_revocations_and_kicks_are_told(told: Any) -> None:
     assert told["paths"]["/api/ticket"]["post"]["responses"]["200"]
-    assert told["components"]["schemas"]["Wanted"]["required"] == ["user"]
+    assert told["components"]["schemas"]["TicketRequest"]["required"] == ["user"]
     assert {"/api/revoke", "/api/unrevoke", "/api/revocations"} <= told["paths"].keys()
     assert "Kick" in str(told["paths"]["/api/chat/rooms/{room}/kicks"]["post"]["requestBody"])
 
@@ -80,6 +80,19 @@ def test_errors_and_ways_to_say_who_asks_are_told(told: Any) -> None:
     assert told["components"]["securitySchemes"]["Token"]["scheme"] == "bearer"
     refused = told["paths"]["/api/topics/{topic}"]["post"]["responses"]["4XX"]
     assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
+
+
+def test_tickets_are_told_with_all_that_may_ask_for_one(told: Any) -> None:
+    ticket = told["paths"]["/api/ticket"]["post"]
+    assert {name for way in ticket["security"] for name in way} == {
+        "ApiKey",
+        "ApiKeyInQuery",
+        "Token",
+        "TokenInQuery",
+    }
+    schemas = told["components"]["schemas"]
+    assert set(schemas["TicketRequest"]["properties"]) == {"user", "claims", "origin"}
+    assert set(schemas["Ticket"]["properties"]) == {"ticket", "expires_in"}
 
 
 async def test_what_is_off_is_not_told() -> None:
