@@ -119,7 +119,9 @@ class Hub:
             router=self.router,
             attendance=self.attendance,
             presence=self.presence,
-            verifier=make_verifier(settings.auth, clock=clock, monotonic=monotonic),
+            verifier=make_verifier(
+                settings.auth, clock=clock, monotonic=monotonic, longest_life=settings.limits.token_life
+            ),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
@@ -250,7 +252,7 @@ class Hub:
             clock=clock,
             linked=self.broker.shared,
             mended=self._mended,
-            token_life=limits.token_life if jwt.require_exp else None,
+            token_life=limits.token_life,
             leeway=jwt.leeway,
         )
 

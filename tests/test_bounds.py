@@ -61,6 +61,7 @@ REGISTERS: Final = {
         "ClusterMap.owners",
         "ClusterMap.silent",
         "ClusterSubscriber._shards",
+        "Revoking._asked",
         "Sentinels._listeners",
         "Sentinels._said",
         "Workers._running",

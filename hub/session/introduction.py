@@ -43,9 +43,15 @@ async def introduce(
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity = _checked(answer.identity, handler.name, node.clock())
+            identity = _traced(_checked(answer.identity, handler.name, node.clock()), identity, node.clock())
             named = not identity.anonymous
     return Introduction(identity, answers, named)
+
+
+def _traced(named: Identity, before: Identity, now: float) -> Identity:
+    """The identity with the claims by which it can be revoked: the token's where there is one, else it is of now."""
+    traces = {name: before.claims[name] for name in ("jti", "iat") if name in before.claims}
+    return replace(named, claims={"iat": int(now), **traces, **named.claims})
 
 
 def _checked(identity: Identity, handler: str, now: float) -> Identity:

@@ -241,13 +241,17 @@ class LimitSettings(Strict):
         5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
     )
     revocations: int = Field(
-        100_000, ge=1, le=10_000_000, description="Revocations in force; further ones are refused (106)."
+        100_000,
+        ge=2,
+        le=10_000_000,
+        description="Revocations that are remembered, at most half of them of users on a topic; "
+        "further ones are refused (106).",
     )
-    token_life: Duration = Field(
-        90 * 86_400.0,
+    token_life: Duration | None = Field(
+        None,
         gt=0,
-        description="How long a revoked token id is remembered, unless the revocation says; "
-        "for ever where tokens need no `exp`.",
+        description="The most that may lie between `iat` and `exp` of a token, which then needs both; "
+        "a revoked token id is remembered for as long, else for ever.",
     )
 
 
