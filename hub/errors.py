@@ -75,7 +75,10 @@ ALREADY_SUBSCRIBED = Code(
     "This session holds, or is just making, that subscription.",
 )
 LIMIT_EXCEEDED = Code(
-    106, "limit_exceeded", "limit exceeded", "The session holds as many subscriptions as allowed."
+    106,
+    "limit_exceeded",
+    "limit exceeded",
+    "The session holds as many subscriptions as allowed, or the node as many unused tickets.",
 )
 BAD_REQUEST = Code(
     107, "bad_request", "bad request", "A field is missing, of a wrong type, or out of its bounds."

@@ -1,7 +1,8 @@
 """Logging: one line per event, text for people or JSON for machines, and no secrets.
 
-What comes from clients is escaped (a newline in a topic's name cannot forge a line), and tokens in query strings are
-masked wherever they would appear, uvicorn's own lines included.
+What comes from clients is escaped (a newline in a topic's name cannot forge a line). Tokens are masked wherever they
+would appear, tracebacks and uvicorn's own lines included: in query strings, behind the schemes of an Authorization
+header or a subprotocol, and whatever else has the form of a JWT.
 """
 
 from __future__ import annotations
@@ -13,27 +14,37 @@ import sys
 import time
 from typing import Literal
 
-_SECRET = re.compile(r"((?:token|ticket|api_key|cf_connect)=)[^&\s\"']+", re.IGNORECASE)
+_SECRET = re.compile(
+    r"((?:token|ticket|api_key|cf_connect)=)[^&\s\"']+"
+    r"|(\b(?:bearer|apikey)[\s,]+|\bx-api-key[\s'\":,b]{1,8})[\w.+/=~-]{16,}"
+    r"|\beyJ[\w-]{6,}\.[\w-]*\.[\w-]*",
+    re.IGNORECASE,
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def mask(text: str) -> str:
-    """The text with the values of token-bearing query parameters replaced by `***`."""
-    return _SECRET.sub(r"\1***", text)
+    """The text with whatever is or stands for a token replaced by `***`."""
+    return _SECRET.sub(r"\1\2***", text)
 
 
 def _plain(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", mask(text))
 
 
+def _indented(traceback: str) -> str:
+    # An error's text may hold line breaks that somebody else chose, and none may begin what looks like an event.
+    return "\n".join(f"  {_plain(line)}" for line in traceback.split("\n"))
+
+
 class TextFormatter(logging.Formatter):
-    """`time level logger: message`, for terminals."""
+    """`time level logger: message`, for terminals; a traceback stands indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback below it where there is one."""
         stamp = time.strftime("%H:%M:%S", time.localtime(record.created))
         line = f"{stamp} {record.levelname.lower():7} {record.name}: {_plain(record.getMessage())}"
-        return f"{line}\n{mask(self.formatException(record.exc_info))}" if record.exc_info else line
+        return f"{line}\n{_indented(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class JsonFormatter(logging.Formatter):

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.auth import claims
-from hub.auth.keys import Key, key_of_jwk
+from hub.auth.keys import MAX_KID, Key, key_of_jwk
 from hub.errors import HubError, InvalidToken, UnusableKey
 
 MAX_KEYS: Final = 100
 """Entries of a document; one with more is refused as a whole."""
-MAX_KID: Final = 256
-"""Characters of a key's name; a longer one names no key."""
 LEAST_AGE: Final = 60.0
 USUAL_AGE: Final = 600.0
 GREATEST_AGE: Final = 86_400.0

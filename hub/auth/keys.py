@@ -23,6 +23,8 @@ _OF_CURVES: Final = {curve: name for name, curve in _CURVES.items()}
 _MIN_RSA_BITS: Final = 2_048
 MAX_RSA_BITS: Final = 16_384
 """Larger ones would make each token cost more than it is worth."""
+MAX_KID: Final = 256
+"""Characters of a key's name; a longer one names no key."""
 _WANTED: Final = "a secret that is no key or certificate"
 _SEQUENCE: Final = b"\x30"
 

@@ -28,7 +28,7 @@ LAST_RETRY: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class Document:
     """A JWKS as it came, and for how many seconds it may be kept."""
 
     text: bytes
@@ -40,7 +40,7 @@ class PublishedKeys:
 
     def __init__(
         self,
-        fetch: Callable[[], Awaitable[Fetched]],
+        fetch: Callable[[], Awaitable[Document]],
         *,
         algorithms: Sequence[str] | None,
         clock: Callable[[], float],

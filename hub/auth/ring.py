@@ -8,10 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hub.auth.keys import Key
-from hub.auth.published import PublishedKeys
 from hub.errors import InvalidToken, UnknownKey
+
+
+class Published(Protocol):
+    """Keys that somebody else publishes; `hub.auth.published` has them from an issuer."""
+
+    def accepts(self, algorithm: str) -> bool:
+        """Whether one of them may be for the algorithm."""
+        ...
+
+    def find(self, kid: str | None, now: float) -> list[Key]:
+        """Those known by that name; without a name, the only one there is."""
+        ...
+
+    def may_learn(self, kid: str | None) -> bool:
+        """Whether a look may find the key."""
+        ...
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is any key to verify with."""
+        ...
+
+    async def looked_up(self) -> None:
+        """Looks for keys anew; raises KeysUnavailable where that is not possible now."""
+        ...
+
+    async def start(self) -> None:
+        """Begins to look in the background."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends all looking."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +54,7 @@ class KeyRing:
     current: Key | None = None
     previous: Key | None = None
     named: Mapping[str, Key] = field(default_factory=dict)
-    published: PublishedKeys | None = None
+    published: Published | None = None
 
     def candidates(self, kid: str | None, algorithm: str, now: float) -> Sequence[Key]:
         """The keys that may have signed a token with this header, at least one.

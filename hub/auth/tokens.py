@@ -19,8 +19,7 @@ from typing import Any, Final
 
 from hub.auth import claims as read
 from hub.auth.claims import ClaimNames, Claims
-from hub.auth.jwks import MAX_KID
-from hub.auth.keys import FAMILIES, Key, holds_key
+from hub.auth.keys import FAMILIES, MAX_KID, Key, holds_key
 from hub.auth.revocations import Mark, mark_of
 from hub.auth.ring import KeyRing
 from hub.errors import ExpiredToken, InvalidToken, UnusableKey
@@ -77,12 +76,14 @@ class TokenVerifier:
         anonymous: bool,
         names: ClaimNames,
         clock: Callable[[], float],
+        longest_life: float | None = None,
     ) -> None:
         """Verifies with the keys of `ring`; with none every token is refused.
 
         `audience` and `issuer` are compared only when given; `leeway` (seconds) is the tolerated difference of clocks;
         `anonymous` says whether a token that names no user is good for the anonymous one; `names` says which claims
-        hold user and roles; `clock` gives seconds since 1970.
+        hold user and roles; `clock` gives seconds since 1970. With `longest_life` (seconds) a token needs `iat` and
+        `exp` and lives no longer than that, so that a revoked one may be forgotten afterwards.
         """
         self._verify = _verified_payload
         self.ring = ring
@@ -93,6 +94,7 @@ class TokenVerifier:
         self._anonymous = anonymous
         self.names = names
         self._clock = clock
+        self._longest_life = longest_life
         self._verified: OrderedDict[bytes, tuple[Key, bytes]] = OrderedDict()
 
     def verify_connection(self, token: str) -> Identity:
@@ -184,6 +186,15 @@ class TokenVerifier:
             raise ExpiredToken("its `exp` has passed")
         if starts is not None and now < starts - self._leeway:
             raise InvalidToken("its `nbf` lies in the future")
+        if self._longest_life is not None:
+            self._check_life(read.seconds(claims, "iat"), expires, now)
+
+    def _check_life(self, issued: float | None, expires: float | None, now: float) -> None:
+        if issued is None or expires is None:
+            raise InvalidToken("limits.token_life asks for `iat` and `exp`, and it has not both")
+        # Of one that was issued in the future, the life is counted from now.
+        if expires - min(issued, now) > (self._longest_life or 0.0):
+            raise InvalidToken("more than limits.token_life lies between its `iat` and its `exp`")
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")

@@ -82,8 +82,9 @@ def _answer(config: Path, *asked: Any) -> Answer:
 
     question = Asked(*asked)
     blueprint = compose(load(config, os.environ), "check")
-    auth = blueprint.settings.auth
-    verifier = make_verifier(auth, clock=time.time, monotonic=time.monotonic)
+    settings = blueprint.settings
+    auth, life = settings.auth, settings.limits.token_life
+    verifier = make_verifier(auth, clock=time.time, monotonic=time.monotonic, longest_life=life)
     for token in (question.token, question.subscription_token):
         try:
             if token and verifier is not None:

@@ -95,19 +95,19 @@ def create(
     elsewhere its own rules decide.
     """
     from hub.auth.tokens import sign
-    from hub.errors import InvalidToken
+    from hub.errors import ExpiredToken, InvalidToken
 
     auth = _settings(_loaded(config))
     jwt = auth.jwt
     signing, algorithm = _signing_key(jwt, kid)
     now = int(time.time())
-    whole = {"sub": sub, "iat": now, "exp": now + int(ttl), **_parties(jwt)}
+    whole = {jwt.claims.user: sub, "iat": now, "exp": now + int(ttl), **_parties(jwt)}
     whole |= {name: _list(text) for name, text in (("topics", topics), ("channels", channels)) if text}
     whole |= claims
     try:
         token = sign(whole, signing, algorithm, kid=kid)
         _verify(auth, token)
-    except InvalidToken as error:
+    except (InvalidToken, ExpiredToken) as error:
         raise click.UsageError(f"the hub would refuse this token: {error}") from error
     _explain({"alg": algorithm} if kid is None else {"alg": algorithm, "kid": kid}, whole, now)
     click.echo(token)
@@ -226,18 +226,21 @@ def _verify(auth: AuthSettings, token: str) -> None:
     if verifier is None:
         return
     try:
-        _ask(verifier, token)
+        _ask(verifier, auth, token)
     except UnknownKey:
         if verifier.ring.published is not None:
             asyncio.run(verifier.ring.published.looked_up())
-        _ask(verifier, token)
+        _ask(verifier, auth, token)
 
 
-def _ask(verifier: TokenVerifier, token: str) -> None:
+def _ask(verifier: TokenVerifier, auth: AuthSettings, token: str) -> None:
+    from hub.auth import claims as read
+    from hub.settings.verification import claim_names
+
     claims = _parts(token)[1]
     topic = claims.get("channel")
     if isinstance(topic, str):
-        user, client = (str(claims.get(name, "")) for name in ("sub", "client"))
+        user, client = read.user(claims, claim_names(auth.jwt)), str(claims.get("client", ""))
         verifier.verify_subscription(token, topic=topic, user=user, client=client)
     else:
         verifier.verify_connection(token)

@@ -14,11 +14,16 @@ from hub.settings.model import AuthSettings, JwtSettings, KeySettings
 
 
 def make_verifier(
-    auth: AuthSettings, *, clock: Callable[[], float], monotonic: Callable[[], float]
+    auth: AuthSettings,
+    *,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    longest_life: float | None = None,
 ) -> TokenVerifier | None:
     """The verifier that the settings describe; None where they name no key and nowhere to get one.
 
-    `clock` gives seconds since 1970, `monotonic` seconds that only grow. Raises UnusableKey.
+    `clock` gives seconds since 1970, `monotonic` seconds that only grow; `longest_life` is `limits.token_life`.
+    Raises UnusableKey.
     """
     jwt = auth.jwt
     ring = KeyRing(
@@ -35,8 +40,9 @@ def make_verifier(
         issuer=jwt.issuer,
         leeway=jwt.leeway,
         require_exp=jwt.require_exp,
+        longest_life=longest_life,
         anonymous=auth.anonymous,
-        names=ClaimNames(jwt.claims.user, jwt.claims.roles),
+        names=claim_names(jwt),
         clock=clock,
     )
 
@@ -45,6 +51,11 @@ def make_key(key: KeySettings | JwtSettings) -> Key | None:
     """The key that a part of the settings describes, if any. Raises UnusableKey."""
     until = key.until if isinstance(key, KeySettings) else None
     return key_of(secret_of(key) or None, key.public_key, key.algorithms, until)
+
+
+def claim_names(jwt: JwtSettings) -> ClaimNames:
+    """Which claims hold user and roles."""
+    return ClaimNames(jwt.claims.user, jwt.claims.roles)
 
 
 def secret_of(key: KeySettings | JwtSettings) -> str:

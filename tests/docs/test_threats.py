@@ -24,7 +24,7 @@ def rows() -> list[tuple[str, str]]:
 
 
 @cache
-def tests_in(path: str) -> frozenset[str]:
+def names_in(path: str) -> frozenset[str]:
     """The names of the tests in a file."""
     tree = ast.parse((ROOT / path).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -42,4 +42,4 @@ def test_every_threat_is_met_by_a_test_that_exists(threat: str, proof: str) -> N
     for match in named:
         assert (ROOT / match["path"]).is_file(), match["path"]
         if match["name"]:
-            assert match["name"] in tests_in(match["path"]), match[0]
+            assert match["name"] in names_in(match["path"]), match[0]

@@ -145,6 +145,7 @@ def test_what_is_no_public_key_to_verify_with_is_left_out(entry: dict[str, Any])
 
 def test_a_private_half_that_is_published_is_not_taken_in() -> None:
     private = EC.inside.private_numbers()
+    assert isinstance(private, ec.EllipticCurvePrivateNumbers)
     entry = EC.jwk(d=base64.urlsafe_b64encode(private.private_value.to_bytes(32, "big")).decode())
     (verifier,) = key_of_jwk(entry, None).verifiers.values()
     assert verifier.is_public()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -376,8 +379,10 @@ async def test_redirects_lead_nowhere_but_to_the_same_origin(issuer: Issuer) -> 
         (Answer(b"{}", 404), "404"),
         (Answer(b"{}", 204), "204"),
         (Answer(b" " * 1_048_577), "1048576 bytes"),
-        (Answer(b"{}", headers={"Content-Encoding": "gzip"}), "compressed"),
-        (Answer(b"{}", headers={"Content-Length": "9"}), "Protocol"),
+        (Answer(b"{}", headers={"Content-Encoding": "gzip"}), "inflated"),
+        (Answer(b"{}", headers={"Content-Encoding": "br"}), "not asked for"),
+        (Answer(gzip.compress(b" " * 1_048_577), headers={"Content-Encoding": "gzip"}), "1048576 bytes"),
+        (Answer(b"{}", headers={"Content-Length": "9"}), "rules of HTTP"),
     ],
 )
 async def test_an_answer_that_is_odd_or_too_long_is_refused(
@@ -401,3 +406,34 @@ async def test_what_went_wrong_is_told_without_the_query_of_the_address(issuer: 
     with pytest.raises(KeysError) as caught:
         await Source(f"{issuer.url}/none?key=hidden", None, False).fetch()
     assert "hidden" not in str(caught.value)
+
+
+async def test_an_issuer_in_a_private_network_may_be_asked_and_what_gives_out_credentials_never(
+    monkeypatch: pytest.MonkeyPatch, issuer: Issuer
+) -> None:
+    found = {"login.corp.example": "127.0.0.1", "cloud.example": "169.254.169.254"}
+
+    async def lookup(name: str, _: int) -> list[str]:
+        return [found[name]]
+
+    monkeypatch.setattr("hub.auth.fetching.system_lookup", lookup)
+    port = issuer.url.rpartition(":")[2]
+    assert b"old" in (await Source(f"http://login.corp.example:{port}{JWKS}", None, True).fetch()).text
+    for url in ("http://cloud.example/keys", "http://169.254.169.254/keys", "http://[fd00:ec2::254]/keys"):
+        with pytest.raises(KeysError, match=r"may be connected to|is refused"):
+            await Source(url, None, True).fetch()
+    assert issuer.asked == {JWKS: 1}
+
+
+async def test_who_publishes_over_https_has_a_certificate_that_this_machine_trusts(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    with Issuer(tls=served) as issuer:
+        issuer.publish(OLD)
+        source = Source(issuer.url + JWKS, None, False)
+        with pytest.raises(KeysError, match="certificate"):
+            await source.fetch()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert b"old" in (await source.fetch()).text

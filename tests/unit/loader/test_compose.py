@@ -11,6 +11,7 @@ from hub.loader.compose import compose
 from hub.settings.load import load
 from hub.settings.problem import ConfigError
 from hub.testing import InProcessHub
+from hub.webhooks.signing import new_secret
 from tests.unit.loader.conftest import Compose, Files
 
 MANIFEST = """\
@@ -67,6 +68,22 @@ def test_an_installed_plugin_is_loaded_by_its_name(
     (plugin,) = blueprint.plugins
     assert (plugin.source, plugin.version, plugin.package) == ("acme-greeter 1.2", "1.2", "acme_greeter")
     assert plugin.folder == tmp_path / "site/acme_greeter"
+
+
+def test_a_plugin_may_name_a_webhook_which_the_operators_settings_hold_for(composed: Compose) -> None:
+    texts = {
+        **IN_FOLDER,
+        "plugins/greeter/plugin.yaml": MANIFEST.replace(
+            "handlers:reply", "https://hooks.example/reply?key=a"
+        ),
+    }
+    with pytest.raises(ConfigError, match=r"plugin\.yaml:.*needs webhooks\.secrets"):
+        composed(texts)
+    secret = f"webhooks: {{secrets: {new_secret()}, timeout: 3s}}\n"
+    blueprint = composed(texts | {"hub.yaml": texts["hub.yaml"] + secret})
+    (handler,) = (blueprint.table.find("greet:ann") or pytest.fail("no rule"))[0].publish
+    assert (handler.name, handler.plugin) == ("greeter:https://hooks.example/reply", "greeter")
+    assert handler.timeout > 3, "the webhook gives up by itself, and knows why"
 
 
 @pytest.mark.parametrize("texts", [IN_FOLDER, INSTALLED], ids=["folder", "installed"])
