@@ -22,7 +22,11 @@ rpc: {revoke: "handlers:revoke", unrevoke: "handlers:unrevoke"}
 handlers: {connect: "handlers:connect"}
 """
 HANDLERS = """
+from hub.plugin import Accept, Identity
+
 async def connect(ctx):
+    if "alias" in ctx.identity.claims:  # somebody else by another name
+        return Accept(identity=Identity(user=ctx.identity.claims["alias"]))
     if ctx.identity.claims.get("unlucky"):  # revoked while it is being let in
         await ctx.revoke(user=ctx.user)
 
@@ -223,6 +227,21 @@ async def test_whom_a_handler_names_is_revoked_by_name_and_by_when_it_came(hub: 
     await api(hub, "revoke", issued_before=hub.clock.time() - 5)
     assert await bob.expect_close() == (3500, "token revoked")
     await visitor(hub, "bob").connect()  # whom the site names now, it names now
+
+
+async def test_a_token_whose_bearer_a_handler_names_anew_is_revoked_as_any_other(hub: InProcessHub) -> None:
+    now = int(hub.clock.time())
+    by_id, by_age, good = [
+        await hub.connect("ann", jti=name, iat=issued, alias=name)
+        for name, issued in (("t1", now), ("t2", now - 60), ("t3", now))
+    ]
+    await api(hub, "revoke", token_id="t1")
+    assert await by_id.expect_close() == (3500, "token revoked")
+    await api(hub, "revoke", issued_before=now - 30)
+    assert await by_age.expect_close() == (3500, "token revoked")
+    await good.subscribe("room:1")
+    await api(hub, "revoke", user="t3")
+    assert await good.expect_close() == (3500, "token revoked")
 
 
 # What plugins may do
