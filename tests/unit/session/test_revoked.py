@@ -310,9 +310,11 @@ async def test_explain_tells_of_what_is_revoked(hub: InProcessHub) -> None:
     await api(hub, "revoke", token_id="t1")
     await api(hub, "revoke", user="bob")
     await api(hub, "revoke", user="carl", channel="room:1")
-    revoked = (3500, "not let in: the token or its user has been revoked")
-    assert await verdict(token=hub.token("ann", jti="t1")) == revoked
-    assert await verdict(user="bob") == revoked
-    assert await verdict(user="carl") == (103, "refused: the user has been barred from this topic")
-    by_token = await verdict(user="ann", subscription_token=hub.token("ann", channel="room:1", jti="t1"))
-    assert by_token == (103, "refused: it is refused: it has been revoked")
+    for asked in ({"token": hub.token("ann", jti="t1")}, {"user": "bob"}):
+        error, said = await verdict(**asked)
+        assert (error, "revoked" in said) == (3500, True)
+    error, said = await verdict(user="carl")
+    assert (error, "barred" in said) == (103, True)
+    by_token = hub.token("ann", channel="room:1", jti="t1")
+    error, said = await verdict(user="ann", subscription_token=by_token)
+    assert (error, "revoked" in said) == (103, True)
