@@ -113,6 +113,7 @@ REGISTERS: Final = {
         "Comparison._wheel",
         "HubHttpProtocol._body_deadlines",
         "HubHttpProtocol._deadlines",
+        "_Told._notices",
     },
 }
 """What grows and is no queue: nothing waits there to be taken, it is what there is."""

@@ -92,7 +92,7 @@ class TokenVerifier:
         self._leeway = leeway
         self._require_exp = require_exp
         self._anonymous = anonymous
-        self._names = names
+        self.names = names
         self._clock = clock
         self._longest_life = longest_life
         self._verified: OrderedDict[bytes, tuple[Key, bytes]] = OrderedDict()
@@ -105,12 +105,12 @@ class TokenVerifier:
         claims = self._claims(token)
         if "channel" in claims:
             raise InvalidToken("a token for one topic cannot open a connection")
-        user = read.user(claims, self._names)
+        user = read.user(claims, self.names)
         if not user and not self._anonymous:
             raise InvalidToken(
-                f"it names no user in `{self._names.user}`, and anonymous ones are not admitted"
+                f"it names no user in `{self.names.user}`, and anonymous ones are not admitted"
             )
-        return read.bearer(claims, user, self._expires_at(claims), self._names)
+        return read.bearer(claims, user, self._expires_at(claims), self.names)
 
     def verify_subscription(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
         """What a subscription token grants on a topic to a user's client.
@@ -121,7 +121,7 @@ class TokenVerifier:
         claims = self._claims(token)
         named = (
             read.string(claims, "channel"),
-            read.user(claims, self._names),
+            read.user(claims, self.names),
             read.string(claims, "client"),
         )
         if named[:2] != (topic, user) or named[2] not in {"", client}:

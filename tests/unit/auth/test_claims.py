@@ -99,6 +99,8 @@ def test_capabilities_are_a_list_of_patterns_or_a_map_to_actions(
         (["a{"], "no valid pattern"),
         (["{x}{y}"], "no valid pattern"),
         ({"{sub}{sub}": []}, "no valid pattern"),
+        ([f"a:{number}" for number in range(101)], "holds 101 patterns"),
+        ({f"a:{number}": ["sub"] for number in range(101)}, "holds 101 patterns"),
     ],
 )
 def test_capabilities_that_cannot_be_read_are_refused(topics: Any, reason: str) -> None:
