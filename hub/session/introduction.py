@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,9 +12,8 @@ import msgspec
 from hub import payloads
 from hub.credentials import ClientRequest
 from hub.errors import EXPIRED, INTERNAL, ReplyError
-from hub.handlers import Call
+from hub.handlers import Call, HandlerTable
 from hub.model import Identity
-from hub.node import Node
 from hub.plugin import Accept
 
 _log = logging.getLogger("hub.session")
@@ -28,22 +28,26 @@ class Introduction(NamedTuple):
 
 
 async def introduce(
-    node: Node, identity: Identity, client: str, request: ClientRequest | None
+    table: HandlerTable,
+    clock: Callable[[], float],
+    identity: Identity,
+    client: str,
+    request: ClientRequest | None,
 ) -> Introduction:
     """Asks the connect handlers one after another; each sees the client as the one before left it.
 
-    `identity` is what the client's own token made of it. Raises ReplyError or Disconnect when a handler refuses, and
-    ReplyError 110 when it names somebody whose time has passed.
+    `identity` is what the client's own token made of it; `clock` gives seconds since 1970. Raises ReplyError or
+    Disconnect when a handler refuses, and ReplyError 110 when it names somebody whose time has passed.
     """
     answers: list[Accept] = []
     named = False
-    for handler in node.table.connect:
-        answer = await node.table.run(handler, Call(identity=identity, client=client, request=request))
+    for handler in table.connect:
+        answer = await table.run(handler, Call(identity=identity, client=client, request=request))
         if not isinstance(answer, Accept):
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity = _traced(_checked(answer.identity, handler.name, node.clock()), identity, node.clock())
+            identity = _traced(_checked(answer.identity, handler.name, clock()), identity, clock())
             named = not identity.anonymous
     return Introduction(identity, answers, named)
 
