@@ -220,7 +220,9 @@ class Session(ABC):
         answers: list[Accept] = []
         named = False
         if self.node.table.connect:
-            identity, answers, named = await introduce(self.node, identity, self.client, request)
+            identity, answers, named = await introduce(
+                self.node.table, self.node.clock(), identity, self.client, request
+            )
             if not self.closed:
                 # Others of the same user may have come meanwhile, and the handlers may have named another one.
                 self.node.demand_room(identity)
