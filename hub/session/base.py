@@ -214,7 +214,7 @@ class Session(ABC):
         named = False
         if self.node.table.connect:
             identity, answers, named = await introduce(
-                self.node.table, self.node.clock, identity, self.client, request
+                self.node.table, self.node.clock(), identity, self.client, request
             )
             if not self.closed:
                 # Others of the same user may have come meanwhile, and the handlers may have named another one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,15 +27,11 @@ class Introduction(NamedTuple):
 
 
 async def introduce(
-    table: HandlerTable,
-    clock: Callable[[], float],
-    identity: Identity,
-    client: str,
-    request: ClientRequest | None,
+    table: HandlerTable, now: float, identity: Identity, client: str, request: ClientRequest | None
 ) -> Introduction:
     """Asks the connect handlers one after another; each sees the client as the one before left it.
 
-    `identity` is what the client's own token made of it; `clock` gives seconds since 1970. Raises ReplyError or
+    `identity` is what the client's own token made of it, `now` is in seconds since 1970. Raises ReplyError or
     Disconnect when a handler refuses, and ReplyError 110 when it names somebody whose time has passed.
     """
     answers: list[Accept] = []
@@ -47,13 +42,14 @@ async def introduce(
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity = _traced(_checked(answer.identity, handler.name, clock()), identity, clock())
+            identity = _traced(_checked(answer.identity, handler.name, now), identity, now)
             named = not identity.anonymous
     return Introduction(identity, answers, named)
 
 
 def _traced(named: Identity, before: Identity, now: float) -> Identity:
     """The identity with the claims by which it can be revoked: the token's where there is one, else it is of now."""
+    # Without `iat` it would count as issued before everything that is revoked by its time.
     traces = {name: before.claims[name] for name in ("jti", "iat") if name in before.claims}
     return replace(named, claims={"iat": int(now), **traces, **named.claims})
 
