@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,18 @@ async def test_another_look_does_not_prolong_what_is_no_longer_published(
     await published._looked()
     clock.now += 2 * KEPT_SECONDS
     assert await user_of(verifier, OLD.token(EXP)) == "ann"
+
+
+async def test_a_key_that_is_published_again_does_not_end(
+    verifier: TokenVerifier, published: PublishedKeys, issuer: Issuer, clock: Clock
+) -> None:
+    token = OLD.token(EXP)
+    assert await user_of(verifier, token) == "ann"
+    for entries in ((NEW,), (NEW, OLD)):
+        issuer.publish(*entries)
+        await published._looked()
+    clock.now += 2 * KEPT_SECONDS
+    assert verifier.verify_connection(token).user == "ann"
 
 
 async def test_a_key_that_is_replaced_under_its_name_ends_at_once(
@@ -400,6 +413,17 @@ async def test_an_issuer_that_does_not_answer_is_waited_for_a_few_seconds(
     issuer.open.clear()
     with pytest.raises(KeysError, match="no answer within"):
         await Source(f"{issuer.url}{JWKS}", None, False).fetch()
+
+
+async def test_two_documents_and_their_redirects_have_no_more_time_than_one(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.auth.fetching.SECONDS", 0.6)
+    issuer.tell()
+    for path in (ABOUT, JWKS):
+        issuer.answers[path] = replace(issuer.answers[path], delay=0.4)
+    with pytest.raises(KeysError, match="no answer within"):
+        await asking(issuer).fetch()
 
 
 async def test_what_went_wrong_is_told_without_the_query_of_the_address(issuer: Issuer) -> None:
