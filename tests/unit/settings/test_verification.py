@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.auth.tokens import TokenVerifier, sign
-from hub.errors import ExpiredToken, InvalidToken, UnknownKey
+from hub.errors import ExpiredToken, InvalidToken, KeysUnavailable, UnknownKey
 from hub.settings.load import load
 from hub.settings.values import moment
 from hub.settings.verification import make_verifier
@@ -83,7 +83,7 @@ def test_times_parties_and_claims_are_those_of_the_settings(time: Time) -> None:
     )
     good: dict[str, Any] = {"aud": "hub", "iss": "me", "email": "a@b", "realm": {"roles": ["editor"]}}
     identity = verifier.verify_connection(sign(good, SECRET))
-    assert (identity.user, identity.roles) == ("a@b", {"editor"})
+    assert (identity.user, identity.roles) == ("a@b", frozenset({"editor"}))
     assert verifier.verify_connection(token(**good, nbf=NOW + 19)).user == "a@b"
     for wrong in ({"aud": "it"}, {"iss": "you"}, {"email": ""}, {"email": None}, {"nbf": NOW + 21}):
         with pytest.raises(InvalidToken):
@@ -122,6 +122,25 @@ async def test_algorithms_are_for_published_keys_where_there_is_no_secret(
     with pytest.raises(InvalidToken, match="algorithm") as refused:
         verifier.verify_connection(KEY.token(NOW + 1_000))
     assert not isinstance(refused.value, UnknownKey)
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+async def test_plain_http_to_others_is_for_those_who_ask_for_it(
+    insecure: bool, time: Time, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lookup(*_: object) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("hub.auth.fetching.system_lookup", lookup)
+    issuer.tell(jwks_uri=issuer.url.replace("127.0.0.1", "keys.example") + JWKS)
+    verifier = described(time, discovery=True, issuer=issuer.url, insecure_url=insecure)
+    assert verifier.ring.published is not None
+    if insecure:
+        await verifier.ring.published.looked_up()
+    else:
+        with pytest.raises(KeysUnavailable):
+            await verifier.ring.published.looked_up()
+    assert issuer.asked[JWKS] == insecure
 
 
 async def test_with_discovery_the_issuer_says_where_its_keys_are(time: Time, issuer: Issuer) -> None:
