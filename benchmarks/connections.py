@@ -35,7 +35,8 @@ SECRET: Final = "a-secret-for-benchmarks-0123456789abcdef"  # noqa: S105 - of a 
 CONFIG: Final = f"""
 version: 1
 database: {{url: "sqlite://"}}
-limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
+limits: {{connections: null, connections_per_ip: null, connections_per_user: null, handshakes: null,
+  commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 auth: {{jwt: {{secret: "{SECRET}"}}, api_keys: {{bench: {{key: "{KEY}"}}}}}}
 topics:
   "{{topic:rest}}":

@@ -41,7 +41,7 @@ HUB: Final = {
     "database": {"url": "sqlite://"},
     "auth": {"anonymous": True, "api_keys": {"bench": {"key": KEY}}},
     "client": {"queue_bytes": QUEUE},
-    "limits": dict.fromkeys(("commands", "publishes_per_user", "publishes_per_topic", "api_requests")),
+    "limits": dict.fromkeys(("connections", "handshakes", "publishes_per_topic", "api_requests")),
 }
 CHANNEL: Final = {"allow_subscribe_for_client": True, "allow_subscribe_for_anonymous": True}
 KEPT: Final = {"history_size": 100, "history_ttl": "5m", "force_recovery": True}

@@ -40,7 +40,8 @@ CONFIG: Final = f"""
 version: 1
 database: {{url: "sqlite://"}}
 client: {{ping: 10m}}
-limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
+limits: {{connections: null, connections_per_ip: null, connections_per_user: null, handshakes: null,
+  commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 auth: {{anonymous: true, api_keys: {{bench: {{key: "{KEY}"}}}}}}
 topics:
   "{{topic:rest}}":

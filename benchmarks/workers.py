@@ -41,7 +41,8 @@ version: 1
 server: {{port: 0, workers: {workers}, drain: 0s}}
 broker: {{url: "redis://127.0.0.1:{redis}"}}
 database: {{url: "sqlite://"}}
-limits: {{commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
+limits: {{connections: null, connections_per_ip: null, connections_per_user: null, handshakes: null,
+  commands: null, publishes_per_user: null, publishes_per_topic: null, api_requests: null}}
 auth: {{anonymous: true, api_keys: {{bench: {{key: "{key}"}}}}}}
 topics:
   "{{topic:rest}}": {{allow: {{subscribe: anyone, publish: anyone}}, history: {{size: 100, ttl: 5m}}}}

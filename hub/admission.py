@@ -50,7 +50,7 @@ class Refusals:
         """`clock` gives seconds that never go back."""
         self._clock = clock
         bounds = (PROCESS, ADDRESS, HANDSHAKES, USER)
-        self._counters = {each: metrics.REFUSED_CONNECTIONS.labels(each.setting) for each in bounds}
+        self._counters = {each: metrics.LIMITED.labels(each.setting) for each in bounds}
         self._told = dict.fromkeys(bounds, (float("-inf"), 0))
 
     def count(self, bound: Bound) -> None:
@@ -153,8 +153,11 @@ class Addresses:
         self._of = lru_cache(maxsize=4_096)(self._find)
 
     def of(self, host: str | None, *, forwarded: bool) -> str:
-        """That of a client; `forwarded` says that a proxy told of it."""
-        if not host or (self.everyone and not forwarded):
+        """That of a client; `forwarded` says that its request has passed a proxy.
+
+        What comes from this machine and has passed none is no visitor.
+        """
+        if not host or (not forwarded and (self.everyone or host == "::1" or host.startswith(_HERE))):
             return UNKNOWN
         return self._of(host) if len(host) < _LONGEST else _NONSENSE
 
@@ -175,6 +178,7 @@ class Addresses:
 _NONSENSE: Final = "?"
 """Where a proxy names no address all share one."""
 _LONGEST: Final = 64
+_HERE: Final = ("127.", "::ffff:127.")
 
 
 def _is_network(text: str) -> bool:

@@ -119,7 +119,9 @@ class Hub:
             router=self.router,
             attendance=self.attendance,
             presence=self.presence,
-            verifier=make_verifier(settings.auth, clock=clock, monotonic=monotonic),
+            verifier=make_verifier(
+                settings.auth, clock=clock, monotonic=monotonic, longest_life=settings.limits.token_life
+            ),
             anonymous=settings.auth.anonymous,
             limits=_limits(settings),
             cluster=self.cluster,
@@ -250,7 +252,7 @@ class Hub:
             clock=clock,
             linked=self.broker.shared,
             mended=self._mended,
-            token_life=limits.token_life if jwt.require_exp else None,
+            token_life=limits.token_life,
             leeway=jwt.leeway,
         )
 
@@ -386,8 +388,8 @@ def create_internal_app(hub: Hub) -> Starlette:
     settings = hub.blueprint.settings
     keys = _api_keys(settings, hub.node.clock)
     api = _server_api(hub, keys)
-    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
     document = _document_route(hub, api, settings.server.port)
+    tickets = ticket_routes(hub.node, keys, settings.server.allowed_origins)
     routes = [*health_routes(hub.checks, metrics=hub.figures), *tickets, *api_routes(api), document]
     return FrontedApp(api, lambda _: None, routes=routes)
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hub.auth import claims as read
 from hub.auth.explanation import Reasons, Step, call_reasons, reasons
+from hub.auth.revocations import Revocations
 from hub.auth.rules import ACTIONS as TOPIC_ACTIONS
 from hub.auth.rules import Question
 from hub.auth.tokens import TokenVerifier
@@ -21,6 +22,7 @@ from hub.errors import (
     NOT_AVAILABLE,
     PERMISSION_DENIED,
     TOKEN_EXPIRED,
+    UNKNOWN_TOPIC,
     Code,
     ExpiredToken,
     InvalidToken,
@@ -55,7 +57,8 @@ class Answer:
 
     `error` is the number that the client would get, 0 for none; `verdict` the sentence. `pattern` is the one that
     matched, with the place of its declaration and its captures; empty where none did. `who` tells whether the client
-    would be let in at all. `handlers` run after the rules and may still refuse.
+    would be let in at all. `handlers` run after the rules and may still refuse; `connect` ran when the client came, and
+    may have named another user or refused it.
     """
 
     allowed: bool
@@ -75,6 +78,7 @@ class Answer:
     rules: tuple[Step, ...] = ()
     capabilities: tuple[Step, ...] = ()
     handlers: tuple[str, ...] = ()
+    connect: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,21 @@ class Inquiry:
     """Answers questions about one configuration.
 
     `verifier` is None where no key is configured; `anonymous` says whether clients without a token are let in.
+    `revocations` are those of a running hub, None where there is none to ask.
     """
 
-    def __init__(self, table: HandlerTable, verifier: TokenVerifier | None, *, anonymous: bool) -> None:
+    def __init__(
+        self,
+        table: HandlerTable,
+        verifier: TokenVerifier | None,
+        *,
+        anonymous: bool,
+        revocations: Revocations | None = None,
+    ) -> None:
         self._table = table
         self._verifier = verifier
         self._anonymous = anonymous
+        self._revocations = revocations
 
     def answer(self, asked: Asked) -> Answer:
         """The answer. Raises TopicError for a name that no topic has, ValueError for an action that is none."""
@@ -106,7 +119,8 @@ class Inquiry:
         except _Refused as refused:
             step = refused.step
             return replace(blank, error=refused.code.number, verdict=f"not let in: {step.why}", who=(step,))
-        blank = replace(blank, user=identity.user, who=(step,))
+        connect = tuple(handler.name for handler in self._table.connect)
+        blank = replace(blank, user=identity.user, who=(step,), connect=connect)
         return (
             self._of_method(asked, identity, blank)
             if asked.action == "rpc"
@@ -114,27 +128,45 @@ class Inquiry:
         )
 
     def _identity(self, asked: Asked) -> tuple[Identity, Step]:
+        """Who asks, and why they are let in; raises _Refused where they are not."""
         if asked.token:
-            try:
-                identity = self._demand_verifier().verify_connection(asked.token)
-            except ExpiredToken as error:
-                raise _Refused(
-                    TOKEN_EXPIRED, Step("token", False, f"the token has expired: {error}")
-                ) from error
-            except InvalidToken as error:
-                raise _Refused(
-                    INVALID_TOKEN, Step("token", False, f"the token is refused: {error}")
-                ) from error
-            return identity, Step("token", True, "the token is good")
-        if asked.user or asked.claims:
-            return _claimed(asked), Step(
-                "claims", True, "as if a token had named the user and held the claims"
+            what, good = "token", "the token is good"
+        elif asked.user or asked.claims:
+            what, good = "claims", "as if a token had named the user and held the claims"
+        elif self._anonymous:
+            return ANONYMOUS, Step("anonymous", True, "clients without a token are let in (auth.anonymous)")
+        elif self._table.connect:
+            why = (
+                "clients without a token are let in only where a connect handler names them (auth.anonymous)"
             )
-        if not self._anonymous:
-            raise _Refused(
-                BAD_FRAME, Step("anonymous", False, "clients without a token are not let in (auth.anonymous)")
-            )
-        return ANONYMOUS, Step("anonymous", True, "clients without a token are let in (auth.anonymous)")
+            raise _Refused(BAD_FRAME, Step("anonymous", False, why))
+        else:
+            why = "clients without a token are not let in (auth.anonymous)"
+            raise _Refused(BAD_FRAME, Step("anonymous", False, why))
+        try:
+            identity = self._borne(asked) if asked.token else self._claimed(asked)
+            if self._revocations is not None and self._revocations.refuse(identity):
+                raise InvalidToken("it was revoked")
+        except ExpiredToken as error:
+            raise _Refused(TOKEN_EXPIRED, Step(what, False, f"the token has expired: {error}")) from error
+        except InvalidToken as error:
+            such = "the token is" if asked.token else "a token with these claims is"
+            raise _Refused(INVALID_TOKEN, Step(what, False, f"{such} refused: {error}")) from error
+        return identity, Step(what, True, good)
+
+    def _borne(self, asked: Asked) -> Identity:
+        return self._demand_verifier().verify_connection(asked.token)
+
+    def _claimed(self, asked: Asked) -> Identity:
+        """The identity that a token with these claims would give; raises InvalidToken where it would be refused."""
+        names = read.ClaimNames() if self._verifier is None else self._verifier.names
+        given = {**asked.claims}
+        if asked.user and names.user == "sub":
+            given["sub"] = asked.user
+        user = read.string({names.user: asked.user}, names.user) or read.user(given, names)
+        if not user and not self._anonymous:
+            raise InvalidToken(f"it names no user in `{names.user}`, and anonymous ones are not admitted")
+        return read.bearer(given, user, None, names)
 
     def _demand_verifier(self) -> TokenVerifier:
         if self._verifier is None:
@@ -155,12 +187,9 @@ class Inquiry:
         )
 
     def _of_topic(self, asked: Asked, identity: Identity, blank: Answer) -> Answer:
-        found = self._table.find(asked.topic)
+        granted, found = self._granted(asked, identity), self._table.find(asked.topic)
         if found is None:
-            verdict = (
-                "refused: no pattern matches the topic (clients are told no more than where a rule refuses)"
-            )
-            return replace(blank, error=PERMISSION_DENIED.number, verdict=verdict)
+            return _of_no_topic(blank, granted)
         rule, params = found
         blank = replace(
             blank,
@@ -170,7 +199,8 @@ class Inquiry:
             params=params,
         )
         handlers = tuple(handler.name for handler in rule.handlers_of(asked.action))
-        granted = self._granted(asked, identity)
+        if self._bars(identity, asked.topic) and (granted is None or granted[0].admits):
+            return _barred(blank, granted)
         if granted is not None:
             return _by_token(blank, *granted, handlers)
         question = Question(identity, asked.action, asked.topic, params, bool(handlers))
@@ -179,15 +209,20 @@ class Inquiry:
         whole = replace(whole, rules_origin=rule.origins.get(f"allow.{said.rules_of}", _NOWHERE))
         return _as_far_as_on(whole, rule)
 
+    def _bars(self, identity: Identity, topic: str) -> bool:
+        return self._revocations is not None and self._revocations.bar(identity.user, topic)
+
     def _granted(self, asked: Asked, identity: Identity) -> tuple[Step, Code] | None:
         """What a subscription token comes to, with the refusal; None where there is none, or it is not asked for."""
         if not asked.subscription_token or asked.action != "subscribe":
             return None
         refusal = PERMISSION_DENIED
         try:
-            self._demand_verifier().verify_subscription(
+            grant = self._demand_verifier().verify_subscription(
                 asked.subscription_token, topic=asked.topic, user=identity.user, client=""
             )
+            if self._revocations is not None and self._revocations.strike(grant.mark):
+                raise InvalidToken("it was revoked")
         except (ExpiredToken, InvalidToken) as error:
             if isinstance(error, ExpiredToken):
                 refusal = TOKEN_EXPIRED
@@ -198,15 +233,24 @@ class Inquiry:
         return Step("subscription token", True, why), refusal
 
 
-def _claimed(asked: Asked) -> Identity:
-    """The identity that a token with these claims would give; raises _Refused where it would be refused."""
-    given = {**asked.claims, **({"sub": asked.user} if asked.user else {})}
-    try:
-        return Identity(user=read.string(given, "sub"), claims=given, topics=read.granted_topics(given))
-    except InvalidToken as error:
-        raise _Refused(
-            INVALID_TOKEN, Step("claims", False, f"a token with them is refused: {error}")
-        ) from error
+def _of_no_topic(blank: Answer, granted: tuple[Step, Code] | None) -> Answer:
+    """A token that is good tells its bearer that there is no such topic; others are told no more than by a rule."""
+    if granted is None:
+        verdict = "refused: no pattern matches the topic (clients are told no more than where a rule refuses)"
+        return replace(blank, error=PERMISSION_DENIED.number, verdict=verdict)
+    step, refusal = granted
+    if not step.admits:
+        return _by_token(blank, step, refusal, ())
+    verdict = "refused: no pattern matches the topic, though the subscription token is good for it"
+    return replace(blank, error=UNKNOWN_TOPIC.number, verdict=verdict, who=(*blank.who, step))
+
+
+def _barred(blank: Answer, granted: tuple[Step, Code] | None) -> Answer:
+    step = Step("revocation", False, "the user was barred from the topic, whatever its rules")
+    tokens = () if granted is None else (granted[0],)
+    return replace(
+        blank, error=PERMISSION_DENIED.number, verdict=f"refused: {step.why}", who=(*blank.who, *tokens, step)
+    )
 
 
 def _with(blank: Answer, said: Reasons, refusal: Code, handlers: tuple[str, ...]) -> Answer:

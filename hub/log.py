@@ -1,7 +1,8 @@
 """Logging: one line per event, text for people or JSON for machines, and no secrets.
 
-What comes from clients is escaped (a newline in a topic's name cannot forge a line), and tokens in query strings are
-masked wherever they would appear, uvicorn's own lines included.
+What comes from clients is escaped (a newline in a topic's name cannot forge a line). Tokens are masked wherever they
+would appear, tracebacks and uvicorn's own lines included: in query strings, behind the schemes of an Authorization
+header or a subprotocol, and whatever else has the form of a JWT.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ import sys
 import time
 from typing import Literal
 
-_SECRET = re.compile(r"((?:token|ticket|api_key|cf_connect)=)[^&\s\"']+", re.IGNORECASE)
+_SECRET = re.compile(
+    r"((?:token|ticket|api_key|cf_connect)=)[^&\s\"']+"
+    r"|(\b(?:bearer|apikey)[\s,]+|\bx-api-key[\s'\":,b]{1,8})[\w.+/=~-]{16,}"
+    r"|\beyJ[\w-]{6,}\.[\w-]*\.[\w-]*",
+    re.IGNORECASE,
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def mask(text: str) -> str:
-    """The text with the values of token-bearing query parameters replaced by `***`."""
-    return _SECRET.sub(r"\1***", text)
+    """The text with whatever is or stands for a token replaced by `***`."""
+    return _SECRET.sub(r"\1\2***", text)
 
 
 def _plain(text: str) -> str:

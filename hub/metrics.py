@@ -75,12 +75,6 @@ DISCONNECTS = Counter("hub_disconnects", "Sessions ended by the hub, by code.", 
 UNSUBSCRIBES = Counter(
     "hub_unsubscribes", "Subscriptions ended by the hub, by code.", ["code"], registry=REGISTRY
 )
-REFUSED_CONNECTIONS = Counter(
-    "hub_refused_connections",
-    "Connections refused because a limit was reached: the process's, the address's, the user's, or of handshakes.",
-    ["reason"],
-    registry=REGISTRY,
-)
 COMMANDS = HotCounter("hub_commands", "Client commands handled, by method.", ["method"], registry=REGISTRY)
 REPLY_ERRORS = Counter(
     "hub_reply_errors",

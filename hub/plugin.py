@@ -87,6 +87,7 @@ from hub.errors import (
     ReplyError,
     TopicError,
 )
+from hub.fitness import UnfitError, checked
 from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
 from hub.tables import NAMING_CONVENTION
 from hub.topics import check_topic
@@ -486,8 +487,14 @@ class HasQuery(Protocol):
 
 
 def query(request: HasQuery) -> dict[str, str]:
-    """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`)."""
-    return {name: value for name, value in request.query_params.items() if name not in WHO}
+    """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`).
+
+    Raises ReplyError 107 where it holds NUL, which databases choke on.
+    """
+    found = {name: value for name, value in request.query_params.items() if name not in WHO}
+    if any("\0" in text for pair in found.items() for text in pair):
+        raise ReplyError(BAD_REQUEST, "bad request: the query holds the character NUL")
+    return found
 
 
 def validated(model: type[ModelT], given: Any) -> ModelT:
@@ -495,12 +502,15 @@ def validated(model: type[ModelT], given: Any) -> ModelT:
 
     `given` is JSON text as bytes (a request's body, a publication's `raw`) or a decoded value (an RPC's data, a
     request's query); nothing at all counts as an empty object. Raises ReplyError 107 that names each field at fault and
-    the rule that it breaks, and repeats none of the values.
+    the rule that it breaks, and repeats none of the values; also for JSON that is nested too deep, names something
+    twice, or holds NUL or a number beyond 64 bits.
     """
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given or b"{}")
+            return model.model_validate_json(checked(given or b"{}"))
         return model.model_validate({} if given is None else given)
+    except UnfitError as error:
+        raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
     except ValidationError as error:
         faults = [
             _fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)

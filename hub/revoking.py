@@ -110,17 +110,17 @@ class Revoking:
         is away, and nothing is revoked; 300 where it is revoked here and the other nodes will know later.
         """
         old = self.revocations.find(entry.key)
-        if old is None and self.revocations.full:
-            most = self.revocations.most
+        if old is None and self.revocations.full(entry.kind):
             raise ReplyError(
                 LIMIT_EXCEEDED,
-                f"limit exceeded: {most} revocations are in force; lift some, or raise limits.revocations",
+                "limit exceeded: as many revocations are remembered as may be; raise limits.revocations",
             )
         now = int(self._clock() * 1_000)
         changed = now if old is None else max(now, old.changed + 1)
-        entry = structs.replace(entry, changed=changed, until=self._end(entry))
+        # Joined before it is stored: what a node reads when it starts has to be as strict as what holds.
+        entry = self.revocations.joined(structs.replace(entry, changed=changed, until=self._end(entry)))
         await self._put_in_force(entry)
-        return self.revocations.find(entry.key) or entry
+        return entry
 
     async def lift(self, key: Key) -> bool:
         """Lifts an entry on every node; false where there is none in force. Raises ReplyError as `revoke` does."""
@@ -135,11 +135,11 @@ class Revoking:
             return entry.until
         if entry.until is not None:
             return entry.until + self._leeway
-        return None if self._token_life is None else self._clock() + self._token_life
+        return None if self._token_life is None else self._clock() + self._token_life + self._leeway
 
     async def _put_in_force(self, entry: Revocation) -> None:
         try:
-            await self._table.put([entry])
+            await self._table.store([entry])
         except StoreError as error:
             _log.error("nothing was revoked or lifted: %s", error)
             if error.unknown:
@@ -185,7 +185,7 @@ class Revoking:
     async def _store(self) -> None:
         waiting = list(self._unstored.values())
         try:
-            await self._table.put(waiting)
+            await self._table.store(waiting)
         except StoreError as error:
             _log.warning("revocations of other nodes are stored later: %s", error)
             return

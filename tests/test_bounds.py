@@ -61,11 +61,16 @@ REGISTERS: Final = {
         "ClusterMap.owners",
         "ClusterMap.silent",
         "ClusterSubscriber._shards",
+        "Revoking._asked",
         "Sentinels._listeners",
         "Sentinels._said",
         "Workers._running",
     },
     "leases by name, as many as plugins and schedules have": {"Leases._held", "NatsLeases._mine"},
+    "webhooks: one for each URL of the configuration, and what was last logged of it": {
+        "Endpoint._told",
+        "Webhooks._endpoints",
+    },
     "caches that forget the oldest beyond a number": {
         "Deltas._kept",
         "Desk.publishable",
@@ -92,8 +97,10 @@ REGISTERS: Final = {
         "HubClient._pushes",
         "HubClient._replies",
     },
-    "metrics, as many as there are": {
+    "metrics and limits, as many as there are": {
         "HotHistogram._counts_since",
+        "Meters._quiet_until",
+        "Meters._untold",
         "Refusals._told",
         "_Sum._values",
         "_Sums._sums",
@@ -106,6 +113,7 @@ REGISTERS: Final = {
         "Comparison._wheel",
         "HubHttpProtocol._body_deadlines",
         "HubHttpProtocol._deadlines",
+        "_Told._notices",
     },
 }
 """What grows and is no queue: nothing waits there to be taken, it is what there is."""
@@ -133,6 +141,10 @@ BOUNDS: Final = {
     "hub.live:MAX_WAITING_BYTES_ON_NODE": "1 MiB for each topic, 32 MiB for the node",
     "hub.presence.amends:MAX_OWED": "200,000",
     "hub.session.base:BACKLOG_PAUSE": "64 frames",
+    "hub.webhooks.endpoint:MAX_WAITING": "1,000 for each URL, beside",
+    "hub.webhooks.notices:MAX_NOTICES": "1,000 for each URL",
+    "hub.egress.resolver:MAX_LOOKUPS": "3 at a time",
+    "hub.services:MAX_FETCHES": "64 at a time",
     "hub.transports.strict_requests:HEADER_BYTES": "64 KiB, 10 s",
 }
 """Constants by module, and how the page tells them."""

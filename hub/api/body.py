@@ -36,6 +36,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int, *, seconds: floa
                 if len(body) > limit:
                     raise _too_large(limit)
     except TimeoutError as error:
+        metrics.LIMITED.labels("body_seconds").inc()
         raise BodyRefused(408, f"the body did not arrive within {seconds:g} seconds") from error
     if len(body) > limit:
         raise _too_large(limit)

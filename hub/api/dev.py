@@ -12,20 +12,23 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from hub.api.body import BodyRefused, read_body
 from hub.api.explaining import answered
 from hub.auth.origin import origin_allowed
 from hub.auth.tokens import sign
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, PERMISSION_DENIED, HubError, ReplyError, TopicError
-from hub.inquiry import Answer, Asked
+from hub.inquiry import Answer
 from hub.model import ANONYMOUS
 from hub.node import Node
 from hub.protocol.http import NO_STORE, Refusal, refusal, refused
 from hub.protocol.json_codec import encode
+from hub.protocol.server_api import Explain
 from hub.topics import check_topic
 
 TOKEN_SECONDS: Final = 3_600
@@ -33,6 +36,7 @@ TOPIC: Final = "lobby"
 """The topic that the page offers for first steps."""
 _LONGEST: Final = 100
 _MOST_ROLES: Final = 10
+_MOST_BYTES: Final = 65_536
 _OWN: Final = frozenset({"same-origin", "none"})
 _HEADERS: Final = {
     **NO_STORE,
@@ -75,19 +79,17 @@ class DevDesk:
         may = [action for action in ("subscribe", "publish", "history") if self._anybody_may(action)]
         return {"version": self._node.version, "plugins": self._plugins, "topic": TOPIC, "anybody_may": may}
 
-    def explain(self, request: Request) -> Answer:
-        """Whether somebody may do something: ?action=subscribe&topic=lobby&user=ann&role=editor, nobody without a user."""
-        query = request.query_params
-        user, roles = query.get("user", ""), query.getlist("role")
-        if user or roles:
-            _check(user, roles)
-        claims = {"roles": roles} if user else {}
-        return answered(
-            self._node, Asked(query.get("action", ""), query.get("topic", ""), user=user, claims=claims)
-        )
+    async def explain(self, request: Request) -> Answer:
+        """Whether somebody may do something; the body is that of the server API's `explain`. Raises HubError."""
+        try:
+            body = await read_body(request.scope, request.receive, _MOST_BYTES)
+            asked = msgspec.json.decode(body, type=Explain)
+        except (BodyRefused, ClientDisconnect, msgspec.MsgspecError, RecursionError) as error:
+            raise ReplyError(BAD_REQUEST) from error
+        return await answered(self._node, asked)
 
     def answering(
-        self, what: Callable[[Request], Mapping[str, Any] | Answer]
+        self, what: Callable[[Request], Mapping[str, Any] | Awaitable[Answer]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that gives the answer to pages of this hub on this machine, and a refusal to all others."""
 
@@ -96,7 +98,9 @@ class DevDesk:
             if foreign:
                 return _refuse(refused(PERMISSION_DENIED, 403, foreign))
             try:
-                return Response(encode(what(request)), 200, _HEADERS, "application/json")
+                found = what(request)
+                told = found if isinstance(found, Mapping) else await found
+                return Response(encode(told), 200, _HEADERS, "application/json")
             except HubError as error:
                 return _refuse(refusal(error))
 
@@ -156,5 +160,5 @@ def dev_routes(desk: DevDesk) -> list[BaseRoute]:
     return [
         Route("/dev/token", desk.answering(desk.token), methods=["GET"]),
         Route("/dev/about", desk.answering(desk.about), methods=["GET"]),
-        Route("/dev/explain", desk.answering(desk.explain), methods=["GET"]),
+        Route("/dev/explain", desk.answering(desk.explain), methods=["POST"]),
     ]

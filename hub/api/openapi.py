@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from hub import __version__
 from hub.api.methods import METHODS
 from hub.api.plugin_document import PluginDocument
+from hub.api.tickets import PATH as TICKETS
+from hub.api.tickets import Ticket, TicketRequest
 from hub.api.topics import Kept, Published
 from hub.protocol.http import NO_STORE
 from hub.protocol.json_codec import encode
@@ -115,6 +117,7 @@ def document(offer: Offer) -> Json:
         "servers": [{"url": "/"}],
         "paths": {
             **{f"/api/{name}": {"post": _method(name)} for name in offer.methods},
+            TICKETS: _tickets(),
             **elsewhere,
             **_health(metrics=offer.metrics),
         },
@@ -147,7 +150,9 @@ def _plain(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str,
 
 def _structs() -> Json:
     types = [kind for name in METHODS for kind in (METHODS[name].request, _result(name)) if _is_struct(kind)]
-    _, found = msgspec.json.schema_components([*types, Published, Kept], ref_template=_REF)
+    _, found = msgspec.json.schema_components(
+        [*types, Published, Kept, TicketRequest, Ticket], ref_template=_REF
+    )
     return found
 
 
@@ -227,6 +232,22 @@ def _topics() -> Json:
             "requestBody": {"required": True, "content": payload},
             "responses": {"200": _json("Published.", _schema(Published)), **_refusals()},
         },
+    }
+
+
+def _tickets() -> Json:
+    return {
+        "post": {
+            "operationId": "ticket",
+            "summary": "Gives a one-time ticket: for the asking user, or by API key for the one that is named.",
+            "tags": ["tickets"],
+            "security": [*_BY_KEY, {"Token": []}, {"TokenInQuery": []}, {}],
+            "requestBody": {
+                "description": "With an API key only.",
+                "content": {"application/json": {"schema": _schema(TicketRequest)}},
+            },
+            "responses": {"200": _json("A ticket.", _schema(Ticket)), **_refusals()},
+        }
     }
 
 

@@ -73,7 +73,7 @@ class PluginDocument:
             "summary": about,
             **self._common,
             "parameters": [*parameters, *(self._query(said.query) if said.query else ())],
-            "responses": {"2XX": _DONE, **self._refusals},
+            "responses": {"204": {"description": "Done."}, "2XX": _DONE, **self._refusals},
         }
         if said.body is not None:
             needed = any(field.is_required() for field in said.body.model_fields.values())

@@ -5,13 +5,12 @@ A broadcast is so many publishes: a key that may publish on a topic may broadcas
 
 from __future__ import annotations
 
-import msgspec
-
 from hub.api.desk import Desk, Told, demand, in_slices
 from hub.auth.api_keys import ApiKey
 from hub.errors import BAD_REQUEST, ReplyError
 from hub.handlers import TopicRule
 from hub.model import Position
+from hub.payloads import fault
 from hub.protocol import server_api as wire
 from hub.protocol.json_codec import compact, payload
 
@@ -60,13 +59,10 @@ async def broadcast(desk: Desk, key: ApiKey, request: wire.Broadcast) -> dict[st
 def _payload(request: wire.Payload) -> bytes:
     """The JSON to publish, on one line."""
     if request.b64data is not None:
-        try:
-            request.b64data.decode()
-            msgspec.json.decode(request.b64data, type=msgspec.Raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        if fault(request.b64data):
             raise ReplyError(
                 BAD_REQUEST, "bad request: b64data holds no JSON; other payloads are not offered"
-            ) from error
+            )
         return compact(request.b64data)
     raw = payload(request.data)
     if raw is None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 from starlette.datastructures import QueryParams
 
 from hub.errors import BAD_REQUEST, ReplyError
 from hub.model import HistoryQuery, Position
+from hub.payloads import fault
 from hub.protocol.json_codec import compact, encode
 
 DEFAULT_LIMIT: Final = 100
@@ -23,15 +23,12 @@ def payload_of(body: bytes, content_type: str = "") -> bytes:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise ReplyError(BAD_REQUEST, "bad request: the body is neither JSON nor text in UTF-8") from error
-    try:
-        msgspec.json.decode(body, type=msgspec.Raw)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        if _is_json(content_type):
-            raise ReplyError(
-                BAD_REQUEST, f"bad request: the body is declared as JSON and is none: {error}"
-            ) from error
-        return encode(text)
-    return compact(body.strip())
+    wrong = fault(body)
+    if not wrong:
+        return compact(body.strip())
+    if _is_json(content_type):
+        raise ReplyError(BAD_REQUEST, f"bad request: the body is declared as JSON and is none: {wrong}")
+    return encode(text)
 
 
 def _is_json(content_type: str) -> bool:

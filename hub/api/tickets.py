@@ -7,7 +7,7 @@ an API key that has the scope `ticket`, for the user that the body names. The an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
@@ -50,12 +50,19 @@ SESSION_SECONDS: Final = 3_600
 _METHODS: Final = "POST, OPTIONS"
 
 
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TicketRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a backend asks for: a ticket for a user with some claims, to be used by pages of an origin alone."""
 
     user: str
-    claims: dict[str, object] = {}
+    claims: dict[str, Any] = {}
     origin: str = ""
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """The answer: what goes into `?ticket=`, and for how many seconds it is good."""
+
+    ticket: str
+    expires_in: int = TICKET_SECONDS
 
 
 class TicketDesk:
@@ -84,10 +91,8 @@ class TicketDesk:
             response = _refuse(refusal(error))
         except ClientDisconnect:
             return
-        response.headers.update(cors(origin))
-        if origin is not None and by_name(scope, self._origins):
-            # Only there a cookie says anything, so only there a page may send it along.
-            response.headers["Access-Control-Allow-Credentials"] = "true"
+        # Only where a cookie says anything a page may send it along.
+        response.headers.update(cors(origin, cookies=by_name(scope, self._origins)))
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
@@ -107,8 +112,7 @@ class TicketDesk:
             self._demand(key)
             wanted = _wanted(await read_body(scope, receive, BODY_BYTES))
             ticket = self._node.tickets.issue(_vouched(wanted, self._node.clock()), wanted.origin.lower())
-        told = {"ticket": ticket, "expires_in": TICKET_SECONDS}
-        return Response(encode(told) + b"\n", 200, NO_STORE, "application/json")
+        return Response(encode(Ticket(ticket)) + b"\n", 200, NO_STORE, "application/json")
 
     async def _client(self, scope: Scope, token: str) -> Identity:
         """Who asks, by token, or by what a connect handler makes of the request."""
@@ -128,16 +132,17 @@ class TicketDesk:
             raise ReplyError(UNAUTHORIZED, "no such API key")
         if not key.may(SCOPE):
             raise ReplyError(PERMISSION_DENIED, f"the API key {key.name!r} has no scope for this")
+        self._node.meters.request(key.name)
 
 
-def _wanted(body: bytes) -> Wanted:
+def _wanted(body: bytes) -> TicketRequest:
     try:
-        return msgspec.convert(read.read_object(body, "the body"), Wanted)
+        return msgspec.convert(read.read_object(body, "the body"), TicketRequest)
     except (InvalidToken, msgspec.ValidationError) as error:
         raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
 
 
-def _vouched(wanted: Wanted, now: float) -> Identity:
+def _vouched(wanted: TicketRequest, now: float) -> Identity:
     """Whom a backend vouches for, as if a token had said so that was made now."""
     claims = {"iat": int(now), "exp": int(now) + SESSION_SECONDS, **wanted.claims, "sub": wanted.user}
     try:

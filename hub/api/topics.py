@@ -127,6 +127,9 @@ class TopicApi:
             await read_body(scope, receive, self._body_bytes), asked.headers.get("content-type", "")
         )
         identity = caller.identity
+        if self._node.revocations.refuse(identity) or self._node.revocations.bar(identity.user, asked.topic):
+            # A body may take its time, and what is revoked meanwhile is revoked.
+            raise ReplyError(PERMISSION_DENIED)
         result = await self._node.router.publish(
             asked.topic,
             raw,

@@ -72,8 +72,9 @@ class ApiKeys:
     ) -> None:
         """Takes keys (or their hashes, as `hashed` writes them) with their scopes by name.
 
-        `until` tells when some of them end; `clock` gives seconds since 1970, as they do. Raises UnusableKey when a key is empty or given twice (it would be a matter of chance which scopes it has) or no hash, and
-        TopicError when a scope holds no valid pattern.
+        `until` tells when some of them end; `clock` gives seconds since 1970, as they do. Raises UnusableKey when a
+        key is empty or given twice (it would be a matter of chance which scopes it has) or begins as a hash and is
+        none, and TopicError when a scope holds no valid pattern.
         """
         self._clock = clock
         self._keys: dict[bytes, ApiKey] = {}

@@ -1,21 +1,23 @@
 """Topic patterns inside a token: what the bearer's own capabilities cover.
 
 They are written in the grammar of `hub.topics` with two additions: a `*` at the end stands for all that remains
-(`chat:*` is `chat:{any:rest}`), and `{sub}` (or `{sub:rest}`) stands for the bearer's own name, taken literally. A name
-such as `{x:rest}` or `a:b` therefore covers that very text and nothing more; the anonymous user has no name, so for
-them a pattern with `{sub}` covers nothing.
+(`chat:*` is `chat:{any:rest}`), and a capture `{sub}`, or `{sub:rest}` at the end, must be the bearer's own name.
+
+A name is compared with what the capture took and never becomes part of a pattern, so none can be chosen that reads as
+one. As any capture, `{sub}` takes one segment, up to the text that follows it: of each topic it names one user and no
+other. A name that holds `:`, `.` or that text would reach into the topics of others, and is covered by `{sub:rest}`
+alone. The anonymous user has no name, so for them a pattern with `{sub}` covers nothing.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final
 
 from hub.errors import TopicError
 from hub.topics import Pattern
 
-_SUB: Final = re.compile(r"\{sub(?::rest)?\}")
+SUB: Final = "sub"
 _CACHE_SIZE: Final = 4_096
 
 
@@ -29,24 +31,22 @@ def covers(text: str, topic: str, user: str) -> bool:
 
     Compiled patterns are remembered, the 4,096 used last.
     """
-    regex = _compiled(text, user if _SUB.search(text) else None)
-    return regex is not None and regex.fullmatch(topic) is not None
+    named = bearer(text, topic)
+    return named in ("", user)
+
+
+def bearer(text: str, topic: str) -> str | None:
+    """Whose a topic is by a capability: the name that `{sub}` took, "" where it has none, None without a match."""
+    pattern = _compiled(text)
+    found = pattern.regex.fullmatch(topic) if pattern is not None else None
+    if pattern is None or found is None:
+        return None
+    return found[SUB] if SUB in pattern.names else ""
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _compiled(text: str, user: str | None) -> re.Pattern[str] | None:
+def _compiled(text: str) -> Pattern | None:
     try:
-        pattern = parse(text)
+        return parse(text)
     except TopicError:
         return None
-    if user is None:
-        return pattern.regex
-    if not user:
-        return None
-    # The halves are compiled apart and the name is put between them escaped, so it is never read as a pattern.
-    before, after = _SUB.split(pattern.text)
-    return re.compile(_regex(before) + re.escape(user) + _regex(after), re.DOTALL)
-
-
-def _regex(half: str) -> str:
-    return Pattern.parse(half).regex.pattern if half else ""

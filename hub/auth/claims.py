@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
+from hub import payloads
 from hub.auth import capabilities
-from hub.errors import InvalidToken, TopicError
+from hub.errors import InvalidToken, ReplyError, TopicError
 from hub.model import Identity
 from hub.topics import check_topic
 
@@ -117,6 +118,16 @@ def payload(claims: Mapping[str, Any], name: str) -> bytes | None:
 
 
 def _value(claims: Mapping[str, Any], name: str) -> Any:
+    value = _given(claims, name)
+    try:
+        # What others are shown of the bearer is held to what payloads are.
+        payloads.check(msgspec.json.encode(value), twice=False)
+    except ReplyError as error:
+        raise InvalidToken(f"`{name}`: {error.message}") from error
+    return value
+
+
+def _given(claims: Mapping[str, Any], name: str) -> Any:
     encoded = claims.get(f"b64{name}")
     if encoded is None or encoded == "":
         return claims.get(name)

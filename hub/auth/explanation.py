@@ -158,8 +158,13 @@ _WORDS: Final[Mapping[str, Callable[[str, Question, bool], str]]] = {
 def _capability(pattern: str, question: Question) -> Step:
     identity, action = question.identity, question.action
     actions = identity.topics[pattern]
-    if not capabilities.covers(pattern, question.topic, identity.user):
+    named = capabilities.bearer(pattern, question.topic)
+    if named is None:
         return Step(pattern, False, "it does not match the topic")
+    if named not in ("", identity.user):
+        return Step(
+            pattern, False, f"its {{sub}} takes {named}, and the user is {identity.user or 'anonymous'}"
+        )
     if action not in actions:
         return Step(
             pattern, False, f"it matches, and grants {_list(sorted(actions), 'nothing')}, not {action}"

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from hub.auth.origin import ANY, origin_allowed
 from hub.credentials import WHO, ClientRequest
 
-_HIDDEN: Final = frozenset(
+HIDDEN: Final = frozenset(
     {
         "authorization",
         "cookie",
@@ -25,6 +25,7 @@ _HIDDEN: Final = frozenset(
         "x-api-key",
     }
 )
+"""Headers that speak to the hub itself: no handler and no webhook sees them."""
 _ASKED: Final = frozenset({b"host", b"origin", b"sec-fetch-site"})
 _OWN: Final = frozenset({b"none", b"same-origin"})
 _SECURE: Final = frozenset({"https", "wss"})
@@ -40,7 +41,7 @@ def client_request(scope: Mapping[str, Any], allowed_origins: Sequence[str]) -> 
         key = name.decode("latin-1").lower()
         if key == "cookie":
             cookies.append(value.decode("latin-1"))
-        elif key not in _HIDDEN:
+        elif key not in HIDDEN:
             headers.setdefault(key, value.decode("latin-1"))
     client = scope.get("client")
     trusted = by_name(scope, allowed_origins)

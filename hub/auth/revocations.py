@@ -104,19 +104,28 @@ class Revocations:
 
     # Changes
 
-    @property
-    def full(self) -> bool:
-        """Whether no further entry may be made, also after those that are over were forgotten."""
-        if len(self._entries) >= self.most:
+    def full(self, kind: str) -> bool:
+        """Whether no further entry of a kind may be made, also after those that are over were forgotten.
+
+        Of kind `topic` half as many may be, since who moderates a room must not use up what keeps intruders out.
+        """
+        if self._filled(kind):
             self.purge()
-        return len(self._entries) >= self.most
+        return self._filled(kind)
+
+    def _filled(self, kind: str) -> bool:
+        return len(self._entries) >= self.most or (kind == "topic" and self._barred >= self.most // 2)
+
+    def joined(self, entry: Revocation) -> Revocation:
+        """What would stand here once an entry was taken in."""
+        old = self._entries.get(entry.key)
+        return entry if old is None else _merged(old, entry)
 
     def merge(self, entries: Iterable[Revocation]) -> list[Revocation]:
         """Takes in what the database or another node knows; returns what is new here, as it now stands."""
         fresh = []
         for entry in entries:
-            old = self._entries.get(entry.key)
-            merged = entry if old is None else _merged(old, entry)
+            old, merged = self._entries.get(entry.key), self.joined(entry)
             if merged == old:
                 continue
             self._entries[entry.key] = merged

@@ -76,12 +76,14 @@ class TokenVerifier:
         anonymous: bool,
         names: ClaimNames,
         clock: Callable[[], float],
+        longest_life: float | None = None,
     ) -> None:
         """Verifies with the keys of `ring`; with none every token is refused.
 
         `audience` and `issuer` are compared only when given; `leeway` (seconds) is the tolerated difference of clocks;
         `anonymous` says whether a token that names no user is good for the anonymous one; `names` says which claims
-        hold user and roles; `clock` gives seconds since 1970.
+        hold user and roles; `clock` gives seconds since 1970. With `longest_life` (seconds) a token needs `iat` and
+        `exp` and lives no longer than that, so that a revoked one may be forgotten afterwards.
         """
         self._verify = _verified_payload
         self.ring = ring
@@ -90,8 +92,9 @@ class TokenVerifier:
         self._leeway = leeway
         self._require_exp = require_exp
         self._anonymous = anonymous
-        self._names = names
+        self.names = names
         self._clock = clock
+        self._longest_life = longest_life
         self._verified: OrderedDict[bytes, tuple[Key, bytes]] = OrderedDict()
 
     def verify_connection(self, token: str) -> Identity:
@@ -102,12 +105,12 @@ class TokenVerifier:
         claims = self._claims(token)
         if "channel" in claims:
             raise InvalidToken("a token for one topic cannot open a connection")
-        user = read.user(claims, self._names)
+        user = read.user(claims, self.names)
         if not user and not self._anonymous:
             raise InvalidToken(
-                f"it names no user in `{self._names.user}`, and anonymous ones are not admitted"
+                f"it names no user in `{self.names.user}`, and anonymous ones are not admitted"
             )
-        return read.bearer(claims, user, self._expires_at(claims), self._names)
+        return read.bearer(claims, user, self._expires_at(claims), self.names)
 
     def verify_subscription(self, token: str, *, topic: str, user: str, client: str) -> SubscriptionGrant:
         """What a subscription token grants on a topic to a user's client.
@@ -118,7 +121,7 @@ class TokenVerifier:
         claims = self._claims(token)
         named = (
             read.string(claims, "channel"),
-            read.user(claims, self._names),
+            read.user(claims, self.names),
             read.string(claims, "client"),
         )
         if named[:2] != (topic, user) or named[2] not in {"", client}:
@@ -183,6 +186,15 @@ class TokenVerifier:
             raise ExpiredToken("its `exp` has passed")
         if starts is not None and now < starts - self._leeway:
             raise InvalidToken("its `nbf` lies in the future")
+        if self._longest_life is not None:
+            self._check_life(read.seconds(claims, "iat"), expires, now)
+
+    def _check_life(self, issued: float | None, expires: float | None, now: float) -> None:
+        if issued is None or expires is None:
+            raise InvalidToken("limits.token_life asks for `iat` and `exp`, and it has not both")
+        # Of one that was issued in the future, the life is counted from now.
+        if expires - min(issued, now) > (self._longest_life or 0.0):
+            raise InvalidToken("more than limits.token_life lies between its `iat` and its `exp`")
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         audience = claims.get("aud")

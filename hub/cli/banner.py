@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 from hub import __version__
+from hub.auth.api_keys import HASHED
 from hub.auth.tokens import sign
 from hub.cli.talk import style
 from hub.loader.blueprint import Blueprint
@@ -117,5 +118,10 @@ def _key_for(blueprint: Blueprint) -> str | None:
         return None
     if blueprint.settings.auth.anonymous and "anyone" in found[0].options.allow.get("publish", ()):
         return ""
-    keys = [key for key in blueprint.settings.auth.api_keys.values() if {"*", "publish"} & set(key.allow)]
-    return keys[0].key.get_secret_value() if keys else None
+    for key in blueprint.settings.auth.api_keys.values():
+        text = key.key.get_secret_value()
+        ended = key.until is not None and key.until <= time.time()
+        # Of a key that is configured by its hash nobody here knows the key.
+        if {"*", "publish"} & set(key.allow) and not (text.startswith(HASHED) or ended):
+            return text
+    return None

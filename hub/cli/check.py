@@ -18,7 +18,7 @@ from hub.cli.talk import count, say
 if TYPE_CHECKING:
     from hub.loader.blueprint import Blueprint
     from hub.settings.load import Loaded
-    from hub.settings.model import JwtSettings, KeySettings
+    from hub.settings.model import AuthSettings
     from hub.settings.problem import Problem
 
 
@@ -135,12 +135,9 @@ def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
             "Set auth.jwt.audience to the `aud` of those that it makes for the hub.",
         )
         found.append((("auth", "jwt", name), fault))
-    for loc, key in _ending_keys(settings.auth.jwt):
-        if key.until is not None and key.until <= time.time():
-            fault = Fault(
-                ConfigCode.WRONG_VALUE, "the key has ended", "Take it out: no token of it is accepted."
-            )
-            found.append(((*loc, "until"), fault))
+    for loc, until, remedy in _ending_keys(settings.auth):
+        if until is not None and until <= time.time():
+            found.append(((*loc, "until"), Fault(ConfigCode.WRONG_VALUE, "the key has ended", remedy)))
     for number, origin in enumerate(settings.server.allowed_origins):
         if origin == "*":
             fault = Fault(
@@ -152,8 +149,12 @@ def _warnings(loaded: Loaded) -> tuple[Problem, ...]:
     return tuple(fault.at(loaded.document.value_place(loc), loc) for loc, fault in found)
 
 
-def _ending_keys(jwt: JwtSettings) -> Iterator[tuple[tuple[str | int, ...], KeySettings]]:
-    if jwt.previous is not None:
-        yield ("auth", "jwt", "previous"), jwt.previous
-    for kid, key in jwt.keys.items():
-        yield ("auth", "jwt", "keys", kid), key
+def _ending_keys(auth: AuthSettings) -> Iterator[tuple[tuple[str | int, ...], float | None, str]]:
+    """Each key that may have an end: where it stands, its end, and what to do once that has passed."""
+    remedy = "Take it out: no token of it is accepted."
+    if auth.jwt.previous is not None:
+        yield ("auth", "jwt", "previous"), auth.jwt.previous.until, remedy
+    for kid, key in auth.jwt.keys.items():
+        yield ("auth", "jwt", "keys", kid), key.until, remedy
+    for name, api_key in auth.api_keys.items():
+        yield ("auth", "api_keys", name), api_key.until, "Take it out: it opens nothing any more."

@@ -49,31 +49,52 @@ def command(
 ) -> int:
     """Tell whether a client may do something to a topic, and why.
 
-    Needs no running hub: it reads the configuration, and verifies tokens with the key in it. For `rpc` the topic is the
-    method's name. Handlers are named and not called. Ends with status 0 for what is allowed, 1 for what is refused.
+    Needs no running hub: it reads the configuration, and verifies tokens with the keys in it. For `rpc` the topic is
+    the method's name. Handlers are named and not called, and what was revoked only a running hub knows: ask its
+    `/api/explain`. Ends with status 0 for what is allowed, 1 for what is refused, 2 where it could not be found out.
     """
-    from hub.errors import TopicError
+    from hub.errors import HubError
+    from hub.settings.problem import ConfigError
+
+    _check_who(token, user, claims, anonymous)
+    text = sys.stdin.read().strip() if token == "-" else (token or "").strip()  # noqa: S105 - a dash is no token
+    try:
+        answer = _answer(
+            needed(config), action, topic, text, user or "", claims or {}, subscription_token or ""
+        )
+    except ConfigError:
+        raise
+    except (HubError, OSError) as error:
+        # Status 1 says "refused", which is not what happened.
+        raise click.UsageError(str(error)) from error
+    click.echo(_json(answer) if as_json else "\n".join(map(_printable, _lines(answer))))
+    return 0 if answer.allowed else FAILED
+
+
+def _answer(config: Path, *asked: Any) -> Answer:
+    import asyncio
+
+    from hub.errors import ExpiredToken, InvalidToken, UnknownKey
     from hub.inquiry import Asked, Inquiry
     from hub.loader.compose import compose
     from hub.settings.load import load
     from hub.settings.verification import make_verifier
 
-    _check_who(token, user, claims, anonymous)
-    blueprint = compose(load(needed(config), os.environ), "check")
+    question = Asked(*asked)
+    blueprint = compose(load(config, os.environ), "check")
     settings = blueprint.settings
-    inquiry = Inquiry(
-        blueprint.table,
-        make_verifier(settings.auth, clock=time.time, monotonic=time.monotonic),
-        anonymous=settings.auth.anonymous,
-    )
-    text = sys.stdin.read().strip() if token == "-" else (token or "").strip()  # noqa: S105 - a dash is no token
-    asked = Asked(action, topic, text, user or "", claims or {}, subscription_token or "")
-    try:
-        answer = inquiry.answer(asked)
-    except TopicError as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(_json(answer) if as_json else "\n".join(map(_printable, _lines(answer))))
-    return 0 if answer.allowed else FAILED
+    auth, life = settings.auth, settings.limits.token_life
+    verifier = make_verifier(auth, clock=time.time, monotonic=time.monotonic, longest_life=life)
+    for token in (question.token, question.subscription_token):
+        try:
+            if token and verifier is not None:
+                verifier.verify_connection(token)
+        except UnknownKey:
+            if verifier is not None and verifier.ring.published is not None:
+                asyncio.run(verifier.ring.published.looked_up())
+        except (InvalidToken, ExpiredToken):
+            continue
+    return Inquiry(blueprint.table, verifier, anonymous=auth.anonymous).answer(question)
 
 
 def _check_who(token: str | None, user: str | None, claims: dict[str, Any] | None, anonymous: bool) -> None:
@@ -95,6 +116,8 @@ def _lines(answer: Answer) -> Iterator[str]:
     who = answer.user or "somebody without a name"
     yield f"May {who} {_doing(answer)}?"
     yield from _listed("client", answer.who)
+    for handler in answer.connect:
+        yield f"handler  {handler}: not called, it may refuse the client or give it another name"
     if answer.pattern:
         captures = "".join(f", {{{name}}} is {value}" for name, value in answer.params.items())
         owner = f" of plugin {answer.owner}" if answer.owner else ""

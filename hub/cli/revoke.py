@@ -14,7 +14,7 @@ from hub.cli.talk import say
 SECONDS = 30.0
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[float]):
     """A moment in seconds since 1970: `now`, seconds, or a date and time (of this machine's zone unless it says)."""
 
     name = "time"

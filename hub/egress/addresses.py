@@ -16,9 +16,20 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 METADATA: Final = frozenset(
     ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192")
-) | frozenset(ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254"))
-"""Where AWS, Azure, Google, Oracle and Alibaba answer questions about the machine; no setting opens these."""
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "169.254.0.23",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+    )
+)
+"""Where AWS, Azure, Google, Oracle, Alibaba and Tencent answer questions about the machine; no setting opens these."""
 
 # Written out, because what `ipaddress` calls global differs between the versions of Python.
 _CLOSED_4: Final = tuple(

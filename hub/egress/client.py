@@ -75,7 +75,7 @@ class Egress:
                 pool = self._pool or await self._open()
                 return await pool.exchange(method, target, headers, body, max_bytes)
         except TimeoutError:
-            raise FetchError("timeout", f"no answer within {seconds:g} s") from None
+            raise FetchError("timeout", f"no answer within {seconds:.3g} s") from None
 
     async def _open(self) -> Pool:
         async with self._opening:

@@ -21,6 +21,8 @@ KEPT_ALIVE: Final = 64
 _KEPT_SECONDS: Final = 4.0
 _ATTEMPT_SECONDS: Final = 2.0
 """How long one of several addresses may take to accept a connection."""
+_LONGEST_WHY: Final = 200
+"""Characters of an error that are passed on: some of them quote what the server sent."""
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 
 
@@ -52,10 +54,11 @@ class Pool:
             raise FetchError("timeout", "it could not be connected to in time") from None
         except httpcore2.NetworkError as error:
             raise FetchError(
-                "unreachable", f"the connection failed: {error or type(error).__name__}"
+                "unreachable", f"the connection failed: {str(error) or 'it was closed at once'}"
             ) from None
         except httpcore2.ProtocolError as error:
-            raise FetchError("broken", f"the exchange broke the rules of HTTP: {error}") from None
+            why = str(error)[:_LONGEST_WHY]
+            raise FetchError("broken", f"the exchange broke the rules of HTTP: {why}") from None
 
     async def close(self) -> None:
         """Closes all of them."""

@@ -39,8 +39,9 @@ def compose(loaded: Loaded, mode: Mode) -> Blueprint:
     egress = make_egress(loaded.remains.webhooks)
     webhooks = make_webhooks(loaded.remains.webhooks, egress)
     candidates = enabled_plugins(loaded.remains, loaded.verdict, loaded.folder, report)
-    plugins = [_Assembly(candidate, loaded, webhooks, report) for candidate in candidates]
-    operator = _operator(loaded, webhooks, report)
+    known = None if loaded.verdict.settled(("webhooks",)) else webhooks
+    plugins = [_Assembly(candidate, loaded, known, report) for candidate in candidates]
+    operator = _operator(loaded, known, report)
     table = handler_table(
         [plugin.declarant for plugin in plugins], operator, all_declared=_all_declared(candidates, loaded)
     )
@@ -50,7 +51,7 @@ def compose(loaded: Loaded, mode: Mode) -> Blueprint:
     return Blueprint(loaded.remains, table.handlers, ready, sockets, egress, webhooks, loaded.folder)
 
 
-def _operator(loaded: Loaded, webhooks: Webhooks, report: Report) -> Declarant:
+def _operator(loaded: Loaded, webhooks: Webhooks | None, report: Report) -> Declarant:
     open_path([loaded.folder, Path.cwd()])
     names = Names(None, loaded.folder)
     log = logging.getLogger("hub.operator")
@@ -68,7 +69,9 @@ def _all_declared(candidates: Sequence[Candidate], loaded: Loaded) -> bool:
 class _Assembly:
     """One plugin while it is put together."""
 
-    def __init__(self, candidate: Candidate, loaded: Loaded, webhooks: Webhooks, report: Report) -> None:
+    def __init__(
+        self, candidate: Candidate, loaded: Loaded, webhooks: Webhooks | None, report: Report
+    ) -> None:
         self._candidate = candidate
         source, manifest = candidate.source, candidate.manifest
         self._package = source.package or package_for(source.name, source.folder)

@@ -23,7 +23,8 @@ class Declarant:
     """One of those whose declarations make the handler table.
 
     `owner` is the plugin's name, "" for the operator. Relative paths that it names start at `folder`. `settings` are
-    what its handlers find in their context.
+    what its handlers find in their context. `webhooks` make handlers of URLs; None where their settings are
+    wrong, which is told already.
     """
 
     owner: str
@@ -33,7 +34,7 @@ class Declarant:
     folder: Path
     log: Logger
     report: Report
-    webhooks: Webhooks
+    webhooks: Webhooks | None
     settings: Any = None
     _broken: set[str] = field(default_factory=set)
 
@@ -73,6 +74,8 @@ class Declarant:
         return Handler(full, self.owner, function, self.settings, self.log)
 
     def _webhook(self, url: str, event: str, loc: Loc) -> Handler | None:
+        if self.webhooks is None:
+            return None
         if not self.webhooks.signed:
             remedy = "Set webhooks.secrets to ${HUB_WEBHOOK_SECRET}; `hub token secret --webhook` makes one."
             message = "a webhook needs webhooks.secrets, so that it can tell who calls"

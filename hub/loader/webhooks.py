@@ -8,6 +8,7 @@ from hub.egress.resolver import system_lookup
 from hub.settings.model import WebhookSettings
 from hub.webhooks.endpoint import Terms
 from hub.webhooks.hooks import Webhooks
+from hub.webhooks.questions import Shown
 from hub.webhooks.signing import Signer, read_secret
 
 
@@ -29,4 +30,5 @@ def make_webhooks(settings: WebhookSettings, egress: Egress) -> Webhooks:
         max_bytes=settings.max_bytes,
         concurrency=settings.concurrency,
     )
-    return Webhooks(terms, egress, headers=settings.headers)
+    headers = frozenset(name.lower() for name in settings.headers)
+    return Webhooks(terms, egress, Shown(headers, frozenset(settings.cookies)))

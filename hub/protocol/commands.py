@@ -11,14 +11,15 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-UInt64 = Annotated[int, Meta(ge=0)]
+UInt63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""What databases hold, and decoders of JSON that know integers of 64 bits alone."""
 ShortText = Annotated[str, Meta(max_length=64)]
 
 
 class StreamPosition(Struct, frozen=True):
     """`since` of a history command."""
 
-    offset: UInt64 = 0
+    offset: UInt63 = 0
     epoch: str = ""
 
 
@@ -29,7 +30,7 @@ class SubscribeRequest(Struct, frozen=True):
     token: str = ""
     recover: bool = False
     epoch: str = ""
-    offset: UInt64 = 0
+    offset: UInt63 = 0
     data: Raw | UnsetType = UNSET
     positioned: bool = False
     recoverable: bool = False

@@ -169,9 +169,15 @@ def _of_disconnect(end: Disconnect) -> Refusal:
     return refused(PERMISSION_DENIED, 403, end.reason)
 
 
-def cors(origin: str | None) -> dict[str, str]:
-    """What lets a page of an origin that was found to be allowed read the answer; nothing without an origin."""
-    return {} if origin is None else {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+def cors(origin: str | None, *, cookies: bool = False) -> dict[str, str]:
+    """What lets a page of an origin that was found to be allowed read the answer; nothing without an origin.
+
+    With `cookies` it may read that to a request with which it has sent its visitor's.
+    """
+    if origin is None:
+        return {}
+    found = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+    return {**found, "Access-Control-Allow-Credentials": "true"} if cookies else found
 
 
 def preflight(origin: str | None, methods: str) -> dict[str, str]:

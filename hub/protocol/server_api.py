@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from hub.protocol.commands import StreamPosition, UInt64
+from hub.protocol.commands import StreamPosition, UInt63
 
-Key = Annotated[str, Meta(max_length=255)]
+Key = Annotated[str, Meta(max_length=255, pattern="^[^\\x00-\\x1f\\x7f]*$(?!\\n)")]
 Limit = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 CloseCode = Annotated[int, Meta(ge=3_000, le=4_999)]
 
@@ -25,7 +25,7 @@ class Payload(Struct, frozen=True, kw_only=True):
     tags: dict[str, str] | None = None
     skip_history: bool | None = None
     idempotency_key: Key | None = None
-    version: UInt64 | None = None
+    version: UInt63 | None = None
     version_epoch: Key | None = None
 
 
@@ -122,7 +122,7 @@ class RefreshRequest(Whom, frozen=True, kw_only=True):
     """Moves the expiry of sessions to a moment in seconds since 1970 (0: never), or ends them as expired."""
 
     expired: bool | None = None
-    expire_at: UInt64 | None = None
+    expire_at: UInt63 | None = None
     info: Any = None
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hub import payloads
 from hub.credentials import ClientRequest
 from hub.errors import EXPIRED, INTERNAL, ReplyError
 from hub.handlers import Call
@@ -42,9 +43,15 @@ async def introduce(
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity = _checked(answer.identity, handler.name, node.clock())
+            identity = _traced(_checked(answer.identity, handler.name, node.clock()), identity, node.clock())
             named = not identity.anonymous
     return Introduction(identity, answers, named)
+
+
+def _traced(named: Identity, before: Identity, now: float) -> Identity:
+    """The identity with the claims by which it can be revoked: the token's where there is one, else it is of now."""
+    traces = {name: before.claims[name] for name in ("jti", "iat") if name in before.claims}
+    return replace(named, claims={"iat": int(now), **traces, **named.claims})
 
 
 def _checked(identity: Identity, handler: str, now: float) -> Identity:
@@ -54,14 +61,11 @@ def _checked(identity: Identity, handler: str, now: float) -> Identity:
         raise ReplyError(INTERNAL)
     if identity.expires_at is not None and identity.expires_at <= now:
         raise ReplyError(EXPIRED)
-    if "iat" not in identity.claims:
-        # Else it would count as issued before everything that is revoked by its time.
-        identity = replace(identity, claims={**identity.claims, "iat": now})
     if identity.info is None:
         return identity
     try:
-        return replace(identity, info=msgspec.json.encode(msgspec.json.decode(identity.info)))
-    except (msgspec.MsgspecError, TypeError, RecursionError, UnicodeDecodeError):
+        return replace(identity, info=msgspec.json.encode(payloads.decode(identity.info)))
+    except (ReplyError, TypeError, AttributeError):
         # Without the cause, whose text may repeat what is to be shown to nobody.
         _log.error("handler %s named an identity whose info is no JSON text", handler)
         raise ReplyError(INTERNAL) from None

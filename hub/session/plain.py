@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar, Final
 
-import msgspec
-
 from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
@@ -40,6 +38,7 @@ from hub.errors import (
 from hub.model import ANONYMOUS, Identity, Position, Publication
 from hub.node import Node
 from hub.outbox import Transport, Wire
+from hub.payloads import fault
 from hub.protocol.json_codec import compact, encode
 from hub.session.base import Rest, Session
 from hub.session.held import Established, Wanted
@@ -72,13 +71,8 @@ def payload_of(text: bytes) -> bytes:
 
     A frame that is itself a JSON string is taken as text, quotes and all, so that what is sent is what arrives.
     """
-    if text[:1] != b'"':
-        try:
-            msgspec.json.decode(text)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            pass
-        else:
-            return compact(text.strip())
+    if text[:1] != b'"' and not fault(text):
+        return compact(text.strip())
     try:
         return encode(text.decode())
     except UnicodeDecodeError as error:

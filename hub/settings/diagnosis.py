@@ -214,8 +214,11 @@ class Diagnosis:
         return message
 
     def _is_secret(self, loc: Path, node: ScalarNode) -> bool:
-        credentials = "://" in node.text and "@" in node.text
-        return credentials or shape.secret(self.model, self._relative(loc))
+        # In front of a URL's host, and behind its path, secrets may stand.
+        credentials = "://" in node.text and not {"@", "?"}.isdisjoint(node.text)
+        place = self._relative(loc)
+        # Whoever writes `backend: <key>` for `backend: {key: <key>}` has put a secret where a map belongs.
+        return credentials or shape.secret(self.model, place) or shape.holds_secret(self.model, place)
 
     def _is_plugin(self, loc: Path) -> bool:
         return len(loc) == 2 and loc[0] == "plugins" and not self.under

@@ -67,6 +67,7 @@ _ORDER: Final = (
     "handlers",
     "rpc",
     "schedule",
+    "webhooks",
     "client",
     "limits",
     "api",

@@ -228,26 +228,34 @@ class LimitSettings(Strict):
     )
     commands: _PerSecond | None = Field(
         50,
-        description="Commands of one connection in a second, twice as many at once; beyond them error 111.",
+        description="Commands of one connection in a second, at once twice as many, and as many as subscriptions; "
+        "beyond it 111, then 3013.",
     )
     publishes_per_user: _PerSecond | None = Field(
         50,
-        description="Publications of one user in a second, over all connections; the anonymous one is no user.",
+        description="Publications of one user in a second, over all connections; the anonymous one is no user. "
+        "Beyond it 111 or 429.",
     )
     publishes_per_topic: _PerSecond | None = Field(
-        200, description="Publications of clients on one topic in a second; those of the server do not count."
+        200,
+        description="Publications of clients on one topic in a second; those of the server do not count. "
+        "Beyond it 111 or 429.",
     )
     api_requests: _PerSecond | None = Field(
         5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."
     )
     revocations: int = Field(
-        100_000, ge=1, le=10_000_000, description="Revocations in force; further ones are refused (106)."
+        100_000,
+        ge=2,
+        le=10_000_000,
+        description="Revocations that are remembered, at most half of them of users on a topic; "
+        "further ones are refused (106).",
     )
-    token_life: Duration = Field(
-        90 * 86_400.0,
+    token_life: Duration | None = Field(
+        None,
         gt=0,
-        description="How long a revoked token id is remembered, unless the revocation says; "
-        "for ever where tokens need no `exp`.",
+        description="The most that may lie between `iat` and `exp` of a token, which then needs both; "
+        "a revoked token id is remembered for as long, else for ever.",
     )
 
 
@@ -286,9 +294,13 @@ class WebhookSettings(Strict):
     )
     max_bytes: Size = Field(1_048_576, ge=1_024, le=67_108_864, description="Largest answer, also inflated.")
     concurrency: int = Field(64, ge=1, le=1_024, description="Calls of one URL at a time.")
+    cookies: list[str] = Field(
+        default_factory=list,
+        description="Cookies of a client's own request that connect webhooks are shown, such as sessionid.",
+    )
     headers: list[str] = Field(
         default_factory=list,
-        description="Headers of a client's own request that connect webhooks are told, beside cookies and origin.",
+        description="Headers of a client's own request that connect webhooks are shown, such as User-Agent.",
     )
     allow_http: bool = Field(False, description="Whether plain http:// is allowed.")
     allow_networks: list[Annotated[str, AfterValidator(_network)]] = Field(

@@ -18,6 +18,9 @@ API_METHODS: Final = (
     "channels",
     "info",
     "explain",
+    "revoke",
+    "unrevoke",
+    "revocations",
     "batch",
 )
 """What `/api/<method>` may be; the client protocol's names."""

@@ -25,6 +25,7 @@ from hub.settings.problem import ConfigCode, did_you_mean
 from hub.settings.report import Report
 from hub.settings.reserved import SCOPES
 from hub.settings.verdict import Verdict
+from hub.settings.webhook_rules import WEBHOOK_RULES
 from hub.store.url import parse_url
 
 API_KEY_BYTES: Final = 16
@@ -212,4 +213,5 @@ _RULES: Final[tuple[Callable[[Case], None], ...]] = (
     *KEY_RULES,
     _api_keys,
     _scopes,
+    *WEBHOOK_RULES,
 )

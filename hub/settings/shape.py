@@ -69,6 +69,11 @@ def secret(annotation: Any, path: Sequence[str | int]) -> bool:
     return any(_is_secret(found) for end in range(len(path) + 1) for found in within(annotation, path[:end]))
 
 
+def holds_secret(annotation: Any, path: Sequence[str | int]) -> bool:
+    """Whether the map at `path` has room for a secret, so that a text in its place may be that secret."""
+    return any(map(_holds_secret, within(annotation, path)))
+
+
 def strays(annotation: Any, data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """Paths of keys that a model would take no notice of.
 
@@ -127,6 +132,16 @@ def _step(annotation: Any, part: str | int) -> Iterator[Any]:
         yield from options(args[0 if args[-1] is Ellipsis else min(part, len(args) - 1)])
     elif isinstance(origin, type) and issubclass(origin, _LISTS) and isinstance(part, int) and args:
         yield from options(args[0])
+
+
+def _holds_secret(annotation: Any) -> bool:
+    if is_model(annotation):
+        below = [found for field in fields(annotation).values() for found in options(field.annotation)]
+    elif get_origin(annotation) in _MAPS:
+        below = list(options(get_args(annotation)[1]))
+    else:
+        return False
+    return any(_is_secret(found) or (found is not annotation and _holds_secret(found)) for found in below)
 
 
 def _is_secret(annotation: Any) -> bool:

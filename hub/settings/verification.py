@@ -14,11 +14,16 @@ from hub.settings.model import AuthSettings, JwtSettings, KeySettings
 
 
 def make_verifier(
-    auth: AuthSettings, *, clock: Callable[[], float], monotonic: Callable[[], float]
+    auth: AuthSettings,
+    *,
+    clock: Callable[[], float],
+    monotonic: Callable[[], float],
+    longest_life: float | None = None,
 ) -> TokenVerifier | None:
     """The verifier that the settings describe; None where they name no key and nowhere to get one.
 
-    `clock` gives seconds since 1970, `monotonic` seconds that only grow. Raises UnusableKey.
+    `clock` gives seconds since 1970, `monotonic` seconds that only grow; `longest_life` is `limits.token_life`.
+    Raises UnusableKey.
     """
     jwt = auth.jwt
     ring = KeyRing(
@@ -35,6 +40,7 @@ def make_verifier(
         issuer=jwt.issuer,
         leeway=jwt.leeway,
         require_exp=jwt.require_exp,
+        longest_life=longest_life,
         anonymous=auth.anonymous,
         names=claim_names(jwt),
         clock=clock,

@@ -49,7 +49,7 @@ class RevocationTable:
                 await connection.commit()
         return [each for each in found if each.until is None or each.until > now]
 
-    async def put(self, entries: Iterable[Revocation]) -> None:
+    async def store(self, entries: Iterable[Revocation]) -> None:
         """Stores entries, all or none; one that was changed later than what is given stays as it is.
 
         Raises StoreError whose `unknown` says that they may have been stored all the same.

@@ -47,7 +47,7 @@ def retry_after(bound: Bound) -> int:
 def address_of(scope: Any, addresses: Addresses) -> str:
     """Under which address a request counts, as the server has found out its client."""
     client = scope.get("client")
-    forwarded = addresses.everyone and any(name == b"x-forwarded-for" for name, _ in scope["headers"])
+    forwarded = any(name == b"x-forwarded-for" for name, _ in scope["headers"])
     return addresses.of(client[0] if client else None, forwarded=forwarded)
 
 

@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
+from hub import metrics
 from hub.admission import Admission
 from hub.protocol.answers import Answer, Prompt
 from hub.transports.admitting import turning_away
@@ -33,6 +34,8 @@ BODY_SECONDS: Final = 40.0
 """How long a body may take; a little longer than the API waits, whose answer says more."""
 CHUNK_BYTES: Final = 65_536
 """Bytes that may come round the chunks of a body, beyond eight for each byte in them."""
+UNREAD_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that may come of a body after the answer, which the client might not see if it were cut while it sends."""
 AT_ONCE: Final = 64
 """Requests of one connection that are answered before others have their turn."""
 
@@ -90,6 +93,8 @@ class HubHttpProtocol(StrictRequests):
         """Bytes of the body that have come, and..."""
         self._round = 0
         """...those that came round them: sizes and extensions of chunks, and fields behind the last."""
+        self._unread = 0
+        """Bytes that came of a body whose request had been answered."""
 
     def connection_made(self, transport: Any) -> None:
         """Begins to wait for a request.
@@ -129,17 +134,21 @@ class HubHttpProtocol(StrictRequests):
         if self._asked is not None:
             self._await()
         if self._in_body:
-            self._heed_body(len(data) - (self._taken - taken) if requests == self._requests else 0)
+            around = len(data) - (self._taken - taken) if requests == self._requests else 0
+            self._heed_body(around, len(data))
         elif requests == self._requests and self._in_headers:
             self._heading += len(data)
             self._watch()
             if self._heading > HEADER_BYTES:
+                _over("headers")
                 refuse(self.transport, 431, [], b"the headers of the request are too long\n")
 
     def _give_up(self, error: Exception) -> None:
         """Refuses the request that is being read."""
         found = error.__context__
         if isinstance(found, BadRequest):
+            if found.status in (414, 431):
+                _over("headers")
             self._break(found.status, f"{found.reason}\n".encode())
         else:
             self.logger.warning("Invalid HTTP request received.")
@@ -163,14 +172,25 @@ class HubHttpProtocol(StrictRequests):
         else:
             cycle.keep_alive = False
 
-    def _heed_body(self, around: int) -> None:
-        """Sees to it that a body comes in time, and is not made of chunks without an end."""
+    def _heed_body(self, around: int, size: int) -> None:
+        """Sees to it that a body comes in time, and that there is an end of it, before the answer and after it.
+
+        Of what has come now, `around` bytes are not the body's.
+        """
         if self._body_watched < self._requests:
             self._body_watched = self._requests
             self._body_deadlines.add(self, -self._requests)
-            self._round = 0
+            self._round = self._unread = 0
+        if self.cycle.response_complete:
+            self._unread += size
+            if self._unread > UNREAD_BYTES:
+                _over("body_bytes")
+                self._deaf = True
+                self.transport.abort()
+                return
         self._round += around
         if self._round > CHUNK_BYTES + 8 * self._taken:
+            _over("body_bytes")
             self._break(400, b"there is more round the chunks of the body than in them\n")
 
     def _should_upgrade_to_ws(self) -> bool:
@@ -306,14 +326,12 @@ class HubHttpProtocol(StrictRequests):
 
     def _counted_as(self, admission: Admission) -> str:
         """The address under which this connection counts, of whoever uvicorn's proxy handling will find behind it."""
-        host, forwarded = self.client[0] if self.client else None, False
+        host = self.client[0] if self.client else None
+        told = [value for name, value in self.headers if name == b"x-forwarded-for"]
         proxies = getattr(self.app, "trusted_hosts", None)
-        if proxies is not None and host in proxies:
-            told = [value for name, value in self.headers if name == b"x-forwarded-for"]
-            found = proxies.get_trusted_client_address(b", ".join(told).decode("latin-1"))[0] if told else ""
-            if found:
-                host, forwarded = found, True
-        return admission.addresses.of(host, forwarded=forwarded)
+        if told and proxies is not None and host in proxies:
+            host = proxies.get_trusted_client_address(b", ".join(told).decode("latin-1"))[0] or host
+        return admission.addresses.of(host, forwarded=bool(told))
 
     def _watch(self) -> None:
         if self._watched < self._requests:
@@ -330,6 +348,7 @@ class HubHttpProtocol(StrictRequests):
         if number < 0:
             self._body_overdue(number)
         elif self._heading:
+            _over("header_seconds")
             refuse(self.transport, 408, [], b"the headers of the request did not come in time\n")
         else:
             self.transport.close()
@@ -340,6 +359,7 @@ class HubHttpProtocol(StrictRequests):
         if self.flow.read_paused:
             self._body_deadlines.add(self, number)  # it is the endpoint that does not read on
         else:
+            _over("body_seconds")
             self._break(408, b"the body of the request did not come in time\n")
 
 
@@ -349,6 +369,10 @@ def _deadlines(server_state: Any) -> tuple[Deadlines, Deadlines]:
     if found is None:
         found = server_state.hub_deadlines = (Deadlines(HEADER_SECONDS), Deadlines(BODY_SECONDS))
     return found
+
+
+def _over(limit: str) -> None:
+    metrics.LIMITED.labels(limit).inc()
 
 
 def _forgetting(connections: set[Any], admission: Admission | None) -> Callable[[Connection], None]:

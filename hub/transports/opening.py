@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from hub import metrics
 from hub.protocol.frames import binary_frame, text_frame
 from hub.transports.connection import Connection
 from hub.transports.inlet import Inlet
@@ -100,6 +101,7 @@ class Opening:
     def overdue(self, number: int) -> None:
         """The endpoint takes too long: the client is sent away."""
         if not self.answered:
+            metrics.LIMITED.labels("handshake_seconds").inc()
             self._refuse(503, [(b"retry-after", b"1")], b"the handshake took too long\n")
 
     async def receive(self) -> dict[str, Any]:

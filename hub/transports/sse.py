@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from hub.admission import Admission, Bound
 from hub.auth.bearer import presented
 from hub.auth.origin import origin_allowed
-from hub.auth.requests import client_request
+from hub.auth.requests import by_name, client_request
 from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
@@ -83,13 +83,16 @@ class EventStreams:
                 if bound is None:
                     await self._open(scope, receive, send, topic, headers)
                 else:
-                    await _turn_away(bound, topic, headers)(scope, receive, send)
+                    await _turn_away(bound, topic, headers, self._shared(scope, headers))(
+                        scope, receive, send
+                    )
 
     async def _open(self, scope: Scope, receive: Receive, send: Send, topic: str, headers: Headers) -> None:
         query = QueryParams(scope["query_string"])
         last = last_event_id(headers, query)
+        shared = self._shared(scope, headers)
         if self._node.draining:
-            await _refuse(Disconnect(SHUTDOWN), topic, headers)(scope, receive, send)
+            await _refuse(Disconnect(SHUTDOWN), topic, headers, shared)(scope, receive, send)
             return
         transport = EventTransport()
         session = PlainSession(self._node, transport, EVENT_STREAM, "sse")
@@ -98,14 +101,19 @@ class EventStreams:
             established = await session.open_topic(topic, brought, position_of(last))
         except Disconnect as error:
             session.end(error.code, error.reason)
-            await _refuse(error, topic, headers)(scope, receive, send)
+            await _refuse(error, topic, headers, shared)(scope, receive, send)
             return
         finally:
             if not session.subscriptions:
                 session.lost()
-        start = {**_HEADERS, **cors(headers.get("origin"))}
+        start = {**_HEADERS, **shared}
         stream = Stream(session, transport, established, asked=bool(last))
         await stream.serve(start, receive, send, self._write_seconds)
+
+    def _shared(self, scope: Scope, headers: Headers) -> dict[str, str]:
+        """What lets the asking page read the answer; with its visitor's cookies only where handlers look at them."""
+        cookies = bool(self._node.table.connect) and by_name(scope, self._origins)
+        return cors(headers.get("origin"), cookies=cookies)
 
     def _brought(self, scope: Scope, headers: Headers, query: QueryParams) -> Credentials:
         token, ticket = presented(headers, query)
@@ -129,21 +137,21 @@ def position_of(last: str) -> Position | None:
     return Position(int(offset), epoch)
 
 
-def _refuse(end: Disconnect, topic: str, headers: Headers) -> Response:
-    return _say(refusal(end), end.code, topic, headers)
+def _refuse(end: Disconnect, topic: str, headers: Headers, shared: dict[str, str]) -> Response:
+    return _say(refusal(end), end.code, topic, headers, shared)
 
 
-def _turn_away(bound: Bound, topic: str, headers: Headers) -> Response:
+def _turn_away(bound: Bound, topic: str, headers: Headers, shared: dict[str, str]) -> Response:
     told = refused(TOO_MANY_REQUESTS, bound.status, bound.message)
     told.headers["Retry-After"] = str(retry_after(bound))
-    return _say(told, CONNECTION_LIMIT.number, topic, headers)
+    return _say(told, CONNECTION_LIMIT.number, topic, headers, shared)
 
 
-def _say(told: Refusal, code: int, topic: str, headers: Headers) -> Response:
+def _say(told: Refusal, code: int, topic: str, headers: Headers, shared: dict[str, str]) -> Response:
     if told.temporary and "text/event-stream" in headers.get("accept", ""):
         body = retry() + event("disconnect", {"code": code, "reason": told.message})
-        return Response(body, 200, {**_HEADERS, **cors(headers.get("origin"))})
-    return _answer(told, topic, cors(headers.get("origin")))
+        return Response(body, 200, {**_HEADERS, **shared})
+    return _answer(told, topic, shared)
 
 
 def _answer(told: Refusal, topic: str, headers: Mapping[str, str] | None = None) -> Response:

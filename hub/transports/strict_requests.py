@@ -15,6 +15,7 @@ LINE_BYTES: Final = 8_192
 """Bytes of the request's target, and of one header field."""
 FIELDS: Final = 100
 """Header fields of a request."""
+_ONE_HOST: Final = "a request names one Host"
 _HEEDED: Final = frozenset({b"expect", b"host", b"transfer-encoding"})
 
 
@@ -71,12 +72,21 @@ class StrictRequests(HttpToolsProtocol):
         elif value.lower() == b"100-continue":
             self.expect_100_continue = True
 
+    def _check_older(self, version: str) -> None:
+        if version != "1.0":
+            raise BadRequest(505, "the hub speaks HTTP/1.1")
+        if self._hosts > 1:
+            raise BadRequest(400, _ONE_HOST)
+        if self._coded:
+            raise BadRequest(400, "chunks need HTTP/1.1")
+
     def check_head(self) -> None:
         """Looks at the whole head; raises BadRequest."""
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() != "1.0"):
-            raise BadRequest(400, "a request names one Host")
-        if self._coded and self.parser.get_http_version() != "1.1":
-            raise BadRequest(400, "chunks need HTTP/1.1")
+        version = self.parser.get_http_version()
+        if version != "1.1":
+            self._check_older(version)
+        elif self._hosts != 1:
+            raise BadRequest(400, _ONE_HOST)
         if len(self.url) > LINE_BYTES:
             raise BadRequest(414, f"the target of a request has up to {LINE_BYTES} bytes")
         if self._heading + self._size > HEADER_BYTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from hub.tasks import Tasks
 from hub.webhooks.answers import BadAnswer, take
 from hub.webhooks.endpoint import Endpoint, Terms, Unanswered
 from hub.webhooks.notices import Notices
-from hub.webhooks.questions import question
+from hub.webhooks.questions import Shown, question
 
 NOTIFIED: Final = frozenset({"disconnect", "unsubscribe"})
 """Events of which webhooks are told when they are over, and whose answers nobody reads."""
@@ -26,11 +26,10 @@ Function = Callable[..., Awaitable[Any]]
 class Webhooks:
     """All webhooks of a node. Made with the configuration; nothing is sent before a handler is called."""
 
-    def __init__(self, terms: Terms, egress: Egress, *, headers: Iterable[str]) -> None:
-        """`headers` are the names of those that connect webhooks are told of a client's request."""
+    def __init__(self, terms: Terms, egress: Egress, shown: Shown) -> None:
         self.node = ""
         """The id of the node, set by the application before the first call."""
-        self.headers = frozenset(name.lower() for name in headers)
+        self.shown = shown
         self._terms = terms
         self._egress = egress
         self._tasks = Tasks()
@@ -77,7 +76,7 @@ class _Asked:
 
     async def __call__(self, ctx: Context[Any], *arguments: Any) -> Any:
         """What it answers, as a function would return it; raises ReplyError and Disconnect, nothing else."""
-        body = question(self._event, self._hooks.node, ctx, arguments, self._hooks.headers)
+        body = question(self._event, self._hooks.node, ctx, arguments, self._hooks.shown)
         started = monotonic()
         outcome = "cancelled"
         try:
@@ -114,5 +113,5 @@ class _Told:
 
     async def __call__(self, ctx: Context[Any]) -> None:
         """Returns at once."""
-        body = question(self._event, self._hooks.node, ctx, (), self._hooks.headers)
+        body = question(self._event, self._hooks.node, ctx, (), self._hooks.shown)
         self._notices.add(self._event, body, int(ctx.now()))

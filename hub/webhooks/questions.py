@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from hub.credentials import ClientRequest
 from hub.model import Publication
 from hub.plugin import Context
 
 _encode = msgspec.json.Encoder().encode
 
 
-def question(
-    event: str, node: str, ctx: Context[Any], arguments: Sequence[Any], headers: Collection[str]
-) -> bytes:
-    """The body for a call of a handler with these arguments.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What connect webhooks are shown of a client's own request, by name; names of headers in lower case."""
 
-    `headers` are the names, in lower case, of those that a connect webhook is told of the client's own request.
-    """
+    headers: frozenset[str] = frozenset()
+    cookies: frozenset[str] = frozenset()
+
+    def of(self, request: ClientRequest) -> dict[str, Any]:
+        """The part of a request that may be shown."""
+        return {
+            "path": request.path,
+            "query": request.query,
+            "headers": _chosen(request.headers, self.headers),
+            "cookies": _chosen(request.cookies, self.cookies),
+            "origin": request.origin,
+            "address": request.address,
+            "secure": request.secure,
+        }
+
+
+def question(event: str, node: str, ctx: Context[Any], arguments: Sequence[Any], shown: Shown) -> bytes:
+    """The body for a call of a handler with these arguments."""
     asked: dict[str, Any] = {"event": event, "node": node, "client": ctx.client, "user": ctx.user}
     if ctx.identity.info is not None:
         asked["info"] = msgspec.Raw(ctx.identity.info)
@@ -30,16 +47,7 @@ def question(
     elif event == "rpc":
         asked |= {"method": ctx.method, "data": arguments[0]}
     elif event == "connect" and ctx.request is not None:
-        request = ctx.request
-        asked["request"] = {
-            "path": request.path,
-            "query": request.query,
-            "headers": {name: text for name, text in request.headers.items() if name in headers},
-            "cookies": request.cookies,
-            "origin": request.origin,
-            "address": request.address,
-            "secure": request.secure,
-        }
+        asked["request"] = shown.of(ctx.request)
     return _encode(asked)
 
 
@@ -50,3 +58,7 @@ def _of_publication(publication: Publication) -> dict[str, Any]:
     if publication.key:
         told["key"] = publication.key
     return told
+
+
+def _chosen(values: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name in names}

@@ -17,10 +17,16 @@ _ATTEMPTS: Final = 3
 """Rounds of storing: the first can find no room, the second that somebody else has just sent the same."""
 
 
+def _or_a_bare_text(schema: dict[str, Any]) -> None:
+    told = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [{"type": "string"}, told]
+
+
 class Draft(BaseModel):
     """What a client says. A bare text counts as one without a nonce."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_or_a_bare_text)
 
     text: str
     nonce: str | None = Field(None, min_length=1, max_length=100)

@@ -52,6 +52,7 @@ async def send_message(request: Request) -> Response:
     return JSONResponse(message, 201)
 
 
+@documented(body=Kick)
 async def kick_user(request: Request) -> Response:
     """Takes a user out of a room."""
     given = validated(Kick, await request.body())

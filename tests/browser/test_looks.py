@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hub.testing import LiveHub
 from tests.browser.conftest import ANYTHING_GOES, CONFIG, OpenAs
 from tests.browser.devtools import Browser, Page
-from tests.browser.test_page import clean, said, say
+from tests.browser.test_page import ask, clean, said, say
 from tests.services.node import Node
 
 HERE = Path(__file__).parent
@@ -45,6 +45,8 @@ async def with_something_on_it(ann: Page) -> None:
     await ann.sees(".failure", "Not sent")
     await ann.click("#drop")
     await ann.sees("#outcome", "recovered 3")
+    await ask(ann, "subscribe", "chat:lobby", who="ann")
+    await ann.sees(".verdict", "allowed")
     await ann.click("#notify")
     await ann.sees(".notifications", "Mark read")
     await ann.until("document.querySelectorAll('.tile .stroke[d^=M]').length", lambda count: count >= 8)

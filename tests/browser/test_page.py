@@ -299,3 +299,46 @@ async def test_what_cannot_be_a_user_is_said_once_and_in_words(
         await page.sees("#trouble", "bad request")
     else:
         await page.sees("#pill", "live")
+
+
+async def ask(page: Page, action: str, topic: str, **fields: str) -> None:
+    """Fills the form of "Who may what" in as a visitor does, and sends it off."""
+    for field, text in {"who": "", "roles": "", "token": "", **fields, "topic": topic}.items():
+        await page.click(f"#may-{field}")
+        await page.run(f"document.querySelector('#may-{field}').select()")
+        await (page.call("Input.insertText", text=text) if text else page.press("Backspace", 8))
+    await page.run(f"document.querySelector('#may-do').value = '{action}'; null")
+    await page.click("#explain button")
+
+
+async def test_the_page_says_who_may_what_and_by_which_rule(browser: Browser) -> None:
+    config = {
+        **CONFIG,
+        "topics": {
+            **CONFIG["topics"],
+            "ops:{user}": {"allow": {"subscribe": ["role:boss", "user:{user}", "token"]}},
+        },
+    }
+    with LiveHub(config, dev_page=True) as hub:
+        page = await browser.open(f"{hub.url}/?user=ann")
+        await page.sees("#pill", "live")
+        await ask(page, "subscribe", "ops:ann", who="ann")
+        await page.sees(".verdict[data-allowed=yes]", "allowed: the rule `user:{user}` admits: {user} is ann")
+        assert "ops:{user}" in await page.text(".answer dl")
+        await ask(page, "subscribe", "ops:ann", who="bob")
+        await page.sees(".verdict[data-allowed=no]", "refused: none of the rules for subscribe admits (103)")
+        assert "{user} is ann, and the user is bob" in await page.text(".answer")
+        await ask(page, "subscribe", "ops:ann", who="bob", roles="cook, boss")
+        await page.sees(".verdict[data-allowed=yes]", "the rule `role:boss` admits")
+        await ask(page, "subscribe", "ops:ann", token=hub.token("eve", topics=["ops:*"]))
+        await page.sees(".verdict[data-allowed=yes]", "`ops:*` in the token's `topics` covers it")
+        await ask(page, "publish", "ops:ann", token="nonsense")
+        await page.sees(".verdict[data-allowed=no]", "the token is refused")
+        await ask(page, "subscribe", "ops:ann")
+        await page.sees(".answer", "anonymous")
+        await ask(page, "history", MARKUP, who=MARKUP[:90])
+        await page.sees(".verdict", "allowed")
+        assert await page.run("window.hacked") is None
+        await clean(page)
+        await ask(page, "history", "a\u202eb", who="ann")
+        await page.sees(".verdict[data-allowed=no]", "must not hold U+202E")

@@ -23,9 +23,32 @@ class Cuttable extends WebSocket {
     sockets.push(this);
   }
 }
-const make = (options = {}) =>
-  new Centrifuge(url, { websocket: Cuttable, minReconnectDelay: 50, maxReconnectDelay: 200, ...options });
+const make = (options = {}, query = "") =>
+  new Centrifuge(url + query, { websocket: Cuttable, minReconnectDelay: 50, maxReconnectDelay: 200, ...options });
 const cut = () => sockets.forEach((socket) => socket.readyState === 1 && socket.terminate());
+async function ask(path, headers) {
+  const answer = await fetch(api + path, { method: path === "/api/ticket" ? "POST" : "GET", headers });
+  return await answer.json();
+}
+// Connects and subscribes, twice: a client that was cut comes back in the same way.
+async function come(options) {
+  const client = make(options);
+  const gone = once(client, "disconnected").then((ctx) => ctx.code, () => 0);
+  const sub = client.newSubscription("own:ann");
+  const subscribed = once(sub, "subscribed");
+  sub.subscribe();
+  client.connect();
+  const first = await Promise.race([subscribed, gone]);
+  if (typeof first === "number") return { refused: first };
+  const again = once(sub, "subscribed");
+  cut();
+  await again;
+  const seen = once(sub, "publication");
+  await sub.publish("mine");
+  const { data, info } = await seen;
+  client.disconnect();
+  return { data, user: info.user };
+}
 async function publish(topic, data, tags) {
   const answer = await fetch(`${api}/api/publish`, {
     method: "POST",
@@ -325,6 +348,48 @@ const scenarios = {
     await until(() => seen.length === 8, "one without a filter");
     client.disconnect();
     return { seen, recovered: ctx.recovered, errors };
+  },
+
+  async ticket() {
+    const { ticket } = await ask("/api/ticket", { Authorization: `Bearer ${token}` });
+    const client = make({}, `?ticket=${ticket}`);
+    const connected = once(client, "connected");
+    client.connect();
+    await connected;
+    const sub = client.newSubscription("own:ann");
+    const subscribed = once(sub, "subscribed");
+    sub.subscribe();
+    await subscribed;
+    const gone = once(client, "disconnected");
+    cut();
+    return { subscribed: sub.channel, again: (await gone).code };
+  },
+
+  async subprotocol() {
+    class Bearer extends Cuttable {
+      constructor(address) {
+        super(address, ["bearer", token]);
+      }
+    }
+    return await come({ websocket: Bearer });
+  },
+
+  async header() {
+    class Headed extends Cuttable {
+      constructor(address, protocols) {
+        super(address, protocols, { headers: { Authorization: `Bearer ${token}` } });
+      }
+    }
+    return await come({ websocket: Headed });
+  },
+
+  async cookie() {
+    class Visitor extends Cuttable {
+      constructor(address, protocols) {
+        super(address, protocols, { headers: { Cookie: `theme=dark; session=${token}` } });
+      }
+    }
+    return await come({ websocket: Visitor });
   },
 
   async refused() {

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hub.testing import LiveHub
+from tests.integration.site_login import signed
 from tests.services.node import Node
 from tests.services.redis import RedisServer
 
@@ -27,6 +28,10 @@ CONFIG = {
         "short:{x}": {"allow": ANYONE, "history": {"size": 2}, "delta": True},
         "tags:{x}": {"allow": ANYONE, "history": {"size": 100}, "filter": True},
         "forbidden:{x}": {"allow": {"subscribe": "nobody"}},
+        "own:{user}": {
+            "allow": dict.fromkeys(("subscribe", "publish"), "user:{user}"),
+            "history": {"size": 100},
+        },
     },
 }
 
@@ -132,6 +137,29 @@ def test_server_side_subscriptions_recover(node: Node, hub: LiveHub) -> None:
 
 def test_a_bad_token_ends_for_good(node: Node, hub: LiveHub) -> None:
     assert run(node, hub, "refused") == {"code": 3500, "reason": "invalid token"}
+
+
+def test_a_ticket_connects_once_and_what_comes_back_with_it_is_refused_for_good(
+    node: Node, hub: LiveHub
+) -> None:
+    assert run(node, hub, "ticket", hub.token("ann")) == {"subscribed": "own:ann", "again": 3500}
+
+
+@pytest.mark.parametrize("way", ["subprotocol", "header"])
+def test_a_token_beside_the_protocol_holds_when_the_client_comes_back(
+    way: str, node: Node, hub: LiveHub
+) -> None:
+    assert run(node, hub, way, hub.token("ann")) == {"data": "mine", "user": "ann"}
+    assert run(node, hub, way, "a.b.c") == {"refused": 3500}
+    assert run(node, hub, way, hub.token("ann", exp=1)) == {"refused": 1}, "it has no other, and gives up"
+
+
+def test_the_cookie_of_a_site_is_enough_where_a_connect_handler_knows_it(node: Node) -> None:
+    handlers = {"connect": "tests.integration.site_login:connect"}
+    with LiveHub({**CONFIG, "auth": {"anonymous": False}, "handlers": handlers}) as site:
+        assert run(node, site, "cookie", signed(user="ann")) == {"data": "mine", "user": "ann"}
+        forged = f"{signed(user='ann')[:-4]}0000"
+        assert run(node, site, "cookie", forged) == {"refused": 3501}
 
 
 @pytest.mark.timeout(60)

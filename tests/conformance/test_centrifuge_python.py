@@ -22,6 +22,8 @@ from centrifuge import (
 )
 
 from hub.testing import LiveHub
+from hub.webhooks.signing import new_secret
+from tests.services.web import WebServer, says
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
@@ -148,3 +150,37 @@ async def test_a_token_is_refreshed_without_a_drop(hub: LiveHub) -> None:
     assert len(seen.connected) == 1
     assert ann.state is ClientState.CONNECTED
     await ann.disconnect()
+
+
+async def test_a_client_waits_by_itself_for_a_webhook_that_fails_for_now() -> None:
+    async with WebServer(says({}, 500)) as receiver:
+        config = {
+            "webhooks": {
+                "secrets": new_secret(),
+                "allow_http": True,
+                "allow_networks": ["127.0.0.1/32"],
+            },
+            "handlers": {"connect": f"{receiver.url}/connect"},
+            "topics": {"news:{x}": {"allow": ANYONE, "handlers": {"subscribe": f"{receiver.url}/subscribe"}}},
+        }
+        hub = await asyncio.to_thread(LiveHub(config).__enter__)
+        try:
+            seen = Seen()
+            ann = client(hub, hub.token("ann"), seen)
+            await ann.connect()
+            await until(lambda: len(receiver.asked) >= 3, "a third attempt to connect")
+            assert seen.connected == []
+            receiver.answer = says({})
+            await until(lambda: bool(seen.connected), "the connection")
+            receiver.answer = says({}, 500)
+            asked = len(receiver.asked)
+            subscription = ann.new_subscription(
+                "news:py", events=seen, min_resubscribe_delay=0.05, max_resubscribe_delay=0.2
+            )
+            await subscription.subscribe()
+            await until(lambda: len(receiver.asked) >= asked + 2, "a second attempt to subscribe")
+            receiver.answer = says({})
+            await until(lambda: bool(seen.subscribed), "the subscription")
+            await ann.disconnect()
+        finally:
+            await asyncio.to_thread(hub.__exit__, None, None, None)

@@ -14,7 +14,7 @@ from hub.model import TopicOptions
 from hub.settings import example, shape
 from hub.settings.model import Settings
 from hub.settings.topic import Declarations, PatternText, Rule, Slow
-from hub.settings.values import CallableName, Duration, Size
+from hub.settings.values import CallableName, Duration, HandlerName, Size
 from tests.docs.markdown import code, table
 
 HEAD = ("key", "type", "default", "meaning")
@@ -25,11 +25,18 @@ _NAMED = {
     id(Duration): "duration",
     id(Size): "size",
     id(CallableName): "`module:function`",
+    id(HandlerName): "handler",
     id(Rule): "rule",
     id(Slow): "`disconnect`, `drop_oldest` or `conflate:<field>`",
     id(PatternText): "pattern",
 }
-_READERS = {"duration": "duration", "size": "size", "callable_name": "`module:function`", "_rule": "rule"}
+_READERS = {
+    "duration": "duration",
+    "size": "size",
+    "callable_name": "`module:function`",
+    "handler_name": "handler",
+    "_rule": "rule",
+}
 _PLAIN = {
     str: "text",
     int: "whole number",

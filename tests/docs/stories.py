@@ -283,7 +283,7 @@ class Story:
     def _part(self, block: Block, text: str) -> None:
         path = self.path(f"part-{block.line}.yaml")
         path.write_text(text)
-        problems = load(path, dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "x" * 40)).problems
+        problems = load(path, {name: _value(name) for name in re.findall(r"\$\{(\w+)\}", text)}).problems
         if problems:
             raise self._wrong(block, "\n".join(map(str, problems)))
 
@@ -322,6 +322,11 @@ _ACTS: Mapping[tuple[str, str], Callable[[Story, Block, str], None]] = {
     ("yaml", "part"): Story._part,
     ("json", ""): Story._json,
 }
+
+
+def _value(name: str) -> str:
+    """What a variable of a part might hold."""
+    return "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD" if "WEBHOOK" in name else "x" * 40
 
 
 def _received(socket: ClientConnection) -> list[str]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from hub.loader.compose import compose
-from hub.settings.load import load
-from hub.settings.problem import ConfigError
 from hub.testing import LiveHub
 from tests.docs.markdown import ROOT
 
@@ -25,17 +21,6 @@ def hub() -> Iterator[LiveHub]:
     topics = {"lobby": {"allow": {"subscribe": "anyone", "publish": "anyone"}}}
     with LiveHub({"topics": topics}, dev_page=True) as live:
         yield live
-
-
-def refused(config: Mapping[str, Any]) -> Callable[[LiveHub], str]:
-    def code(_: LiveHub) -> str:
-        try:
-            compose(load(None, {}, overlay={"auth": {"anonymous": True}, **config}), "check")
-        except ConfigError as error:
-            return ", ".join(sorted({str(problem.code) for problem in error.problems}))
-        return "taken"
-
-    return code
 
 
 def answered(*paths: str) -> Callable[[LiveHub], str]:
@@ -70,16 +55,11 @@ CONNECT = '{"id":1,"connect":{}}'
 MAP = '{"id":2,"subscribe":{"channel":"lobby","type":1}}'
 WAYS = ("sse", "http_stream", "uni_sse", "uni_http_stream")
 NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
-    "webhooks": [(refused({"handlers": {"connect": "https://example.com/hook"}}), "E102")],
     "over SSE and HTTP streams": [
         (answered("/emulation", *(f"/connection/{way}" for way in WAYS)), "404"),
     ],
     "protobuf": [(ended(PROTOBUF_CONNECT, protocol="centrifuge-protobuf"), "3501")],
     "map subscriptions": [(ended(CONNECT, MAP), "107")],
-    "rate limits": [
-        (refused({"client": {"rate": 5}}), "E101"),
-        (refused({"server": {"connections": 5}}), "E101"),
-    ],
     "admin page": [(answered("/admin/", "/asyncapi.json"), "404")],
 }
 
@@ -98,10 +78,4 @@ def test_what_is_not_there_yet_is_refused_as_the_readme_says(what: str, hub: Liv
 
 
 def test_no_row_goes_untested() -> None:
-    spoken_of = [*NOT_YET, "tickets"]
-    assert [row for row in rows() if not any(what in row for what in spoken_of)] == []
-
-
-def test_a_ticket_makes_nobody_known(hub: LiveHub) -> None:
-    answer = httpx2.get(f"{hub.url}/api/topics/lobby?ticket=abc")
-    assert answer.json()["error"]["code"] == 108, "the anonymous user's answer: the topic keeps no history"
+    assert [row for row in rows() if not any(what in row for what in NOT_YET)] == []

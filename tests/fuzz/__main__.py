@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ def main() -> int:
 
     if unknown := [word for word in words if word not in TARGETS]:
         print(f"no target {unknown[0]!r}; targets are: {', '.join(TARGETS)}", file=sys.stderr)
+        return 2
+    if find_spec("atheris") is None:
+        print("atheris has no wheel for this machine; it has them for Linux on x86-64", file=sys.stderr)
         return 2
     broken = [target for target in words or TARGETS if not _runs(target, seconds)]
     for target in broken:

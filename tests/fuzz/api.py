@@ -1,4 +1,4 @@
-"""A running hub asked all that its OpenAPI document describes: `python -m tests.fuzz.api [seconds]`; see `scripts/fuzz`."""
+"""A running hub asked all that its OpenAPI document describes; `scripts/fuzz api [seconds]`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 from tests.fuzz.__main__ import FOLDER, INPUT_SECONDS, MEMORY_MIB
 

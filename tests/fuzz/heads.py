@@ -16,7 +16,7 @@ from hub.transports.upgrade import BadHandshake, accept_key
 
 _STATUS: Final = re.compile(rb"\AHTTP/1\.1 (\d{3}) ")
 _TURNS: Final = 12
-_FINE: Final = frozenset({100, 101, 200, 204, 400, 403, 404, 426, 431})
+_FINE: Final = frozenset({100, 101, 200, 204, 400, 403, 404, 414, 426, 431, 501})
 
 
 class Wire(asyncio.Transport):
@@ -110,8 +110,9 @@ class Server:
         wire.protocol.connection_lost(None)
         for task in list(state.tasks):
             await asyncio.wait_for(task, 1)
-        for handle in (state.hub_deadlines._timer,):  # type: ignore[attr-defined]
-            handle.cancel()
+        for handle in (each._timer for each in state.hub_deadlines):  # type: ignore[attr-defined]
+            if handle is not None:
+                handle.cancel()
         return wire
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from tests.fuzz.frames import frame_reader, inflating
 from tests.fuzz.heads import http_head
-from tests.fuzz.texts import command_decoder, settings_file, token_verifier
+from tests.fuzz.texts import command_decoder, settings_file
+from tests.fuzz.tokens import key_document, token_verifier
 
 CORPUS: Final = Path(__file__).with_name("corpus")
 Target = Callable[[bytes], None]
@@ -16,11 +17,11 @@ TARGETS: Final[Mapping[str, Target]] = {
     "frame-reader": frame_reader,
     "command-decoder": command_decoder,
     "token-verifier": token_verifier,
+    "key-document": key_document,
     "settings-file": settings_file,
     "http-head": http_head,
     "deflate": inflating,
 }
-"""Modules in which a fuzzer watches which branches are taken."""
 
 
 def kept(target: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,5 +14,5 @@ from tests.fuzz.api import BRIEFLY, ask
 def test_answers_are_as_the_document_says_whatever_is_asked(tmp_path: Path) -> None:
     status, said, log = ask(tmp_path, *BRIEFLY)
     assert status == 0, said
-    assert "Selected: 31/31" in said
+    assert re.search(r"Selected: (3[89]|[4-9]\d)/\1\n", said), said
     assert "Traceback" not in log

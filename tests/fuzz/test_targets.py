@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hub.auth.keys import FAMILIES
 from tests.fuzz.frames import frame_reader
 from tests.fuzz.targets import CORPUS, TARGETS, kept
-from tests.fuzz.texts import GOOD, GOOD_CLAIMS, changed, verified
+from tests.fuzz.tokens import GOOD, GOOD_CLAIMS, KIDS, changed, confused, verified, verifier
 
 KEPT = [pytest.param(target, path, id=f"{target}/{path.name}") for target in TARGETS for path in kept(target)]
 MOST_BYTES = 200 * 1_024
@@ -81,11 +84,18 @@ def test_a_token_changed_in_several_places_is_refused_or_says_the_same(pairs: li
     assert found is None or found.claims == GOOD_CLAIMS
 
 
+@pytest.mark.parametrize("kid", range(len(KIDS)))
+def test_no_public_key_in_any_form_is_taken_for_a_secret_under_any_name(kid: int) -> None:
+    claims = json.dumps(GOOD_CLAIMS).encode()
+    for key, form, algorithm in itertools.product(range(2), range(5), range(len(FAMILIES))):
+        assert verified(confused(bytes([key, form, algorithm, kid]), claims)) is None
+
+
 def test_a_target_that_breaks_a_promise_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(*arguments: Any, **more: Any) -> bytes:
         return b'{"sub":"eve","exp":1900000000}'
 
-    monkeypatch.setattr("tests.fuzz.texts._VERIFIER._verify", taken)
+    monkeypatch.setattr(verifier(), "_verify", taken)
     with pytest.raises(AssertionError, match="changed token"):
         TARGETS["token-verifier"](b"\x03\x28A")
     monkeypatch.setattr("tests.fuzz.frames.inflate", lambda _, limit: bytes(limit + 1))

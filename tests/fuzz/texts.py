@@ -1,10 +1,7 @@
-"""What the decoders of commands, the verifier of tokens and the reader of hub.yaml must do with any bytes at all."""
+"""What the decoders of commands and the reader of hub.yaml must do with any bytes at all."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import time
 from contextlib import suppress
@@ -14,9 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.api.methods import METHODS
-from hub.auth.tokens import TokenVerifier
-from hub.errors import Disconnect, ExpiredToken, InvalidToken
-from hub.model import Identity
+from hub.errors import Disconnect
 from hub.protocol.commands import Command
 from hub.protocol.json_codec import decode_commands, decode_connect, payload
 from hub.settings.document import Document
@@ -24,9 +19,6 @@ from hub.settings.model import Settings
 from hub.settings.problem import ConfigCode
 from hub.settings.verdict import judge
 
-SECRET: Final = "3f9c1e6a7b2d4850c6e1f0a9b8d7c6e5"
-NOW: Final = 1_800_000_000.0
-GOOD_CLAIMS: Final = {"sub": "ann", "exp": int(NOW) + 600, "info": {"name": "Ann"}}
 MOST_SECONDS: Final = 5.0
 """How long a file of at most the largest size may take to be judged."""
 
@@ -95,87 +87,6 @@ def _request(method: Any, text: bytes) -> None:
         text.decode()
         request = method.decode(text or b"{}")
         assert msgspec.json.encode(request)
-
-
-# Tokens
-
-
-def b64(data: bytes) -> str:
-    """As it stands in tokens."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def signed(header: bytes, claims: bytes) -> str:
-    """A token with any bytes for header and claims, and a signature (HS256) that is right."""
-    text = f"{b64(header)}.{b64(claims)}"
-    return f"{text}.{b64(hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).digest())}"
-
-
-HEADER: Final = b'{"alg":"HS256","typ":"JWT"}'
-GOOD: Final = signed(HEADER, json.dumps(GOOD_CLAIMS).encode())
-
-
-def verifier() -> TokenVerifier:
-    """One that remembers nothing yet."""
-    return TokenVerifier(
-        secret=SECRET,
-        public_key=None,
-        algorithms=["HS256"],
-        audience=None,
-        issuer=None,
-        leeway=0.0,
-        require_exp=True,
-        clock=lambda: NOW,
-    )
-
-
-_VERIFIER: Final = verifier()
-
-
-def token_verifier(data: bytes) -> None:
-    """The first byte says what the rest is: a token, claims or a header rightly signed, or changes to a good token."""
-    if not data:
-        return
-    which, rest = data[0] % 4, data[1:]
-    if which == 0:
-        token = rest.decode("utf-8", "surrogateescape")
-        found = verified(token)
-        assert found is None or token.split(".")[:2] == GOOD.split(".")[:2], "a token of nobody's was taken"
-    elif which == 1:
-        verified(signed(HEADER, rest))
-    elif which == 2:
-        verified(signed(rest, json.dumps(GOOD_CLAIMS).encode()))
-    else:
-        token = changed(GOOD, rest)
-        found = verified(token)
-        # The last character of a part may hold bits that base64 does not use.
-        assert found is None or found.claims == GOOD_CLAIMS, "a changed token was taken"
-
-
-def changed(token: str, how: bytes) -> str:
-    """The token with characters put in place of others: pairs of bytes, the place and the character."""
-    letters = list(token)
-    for at, letter in zip(how[::2], how[1::2], strict=False):
-        letters[at % len(letters)] = chr(letter)
-    return "".join(letters)
-
-
-def verified(token: str) -> Identity | None:
-    """Who it names; None when it was refused as tokens are refused."""
-    for ask in (_VERIFIER.verify_connection, _of_a_topic):
-        try:
-            found = ask(token)
-        except (InvalidToken, ExpiredToken) as error:
-            if len(token) > 8:
-                assert token not in str(error), "an error repeats the token"
-            continue
-        if isinstance(found, Identity):
-            return found
-    return None
-
-
-def _of_a_topic(token: str) -> object:
-    return _VERIFIER.verify_subscription(token, topic="a", user="ann", client="c")
 
 
 # hub.yaml

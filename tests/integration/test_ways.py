@@ -94,8 +94,7 @@ async def outcome(
                     await socket.send('"hello"')
                     assert await asyncio.wait_for(socket.recv(), 10) == '"hello"'
             except ConnectionClosed as closed:
-                assert closed.rcvd is not None
-                return closed.rcvd.code
+                return closed.rcvd.code if closed.rcvd else "lost"
             return True, socket.subprotocol
     except InvalidStatus as refused:
         return refused.response.status_code
@@ -233,6 +232,66 @@ async def test_the_cookie_helps_no_strangers_page(site: LiveHub, path: str) -> N
 NOBODY = {**BAD, "/connection/websocket": 3501, "/connection/uni_websocket": 3501}
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("*own*", True),
+        (APP, True),
+        ("HTTPS://App.Example", True),
+        (f"{APP}:443", True),
+        (None, True),
+        ("", False),
+        ("null", False),
+        ("*", False),
+        (f"{APP}.", False),
+        (f"{APP}/", False),
+        (f"{APP}:8443", False),
+        (f"{APP}:444", False),
+        (f"{APP}:", False),
+        ("http://app.example", False),
+        ("wss://app.example", False),
+        ("app.example", False),
+        ("https://evil.app.example", False),
+        ("https://app.example.evil.example", False),
+        ("https://evilapp.example", False),
+        ("https://example", False),
+        ("https://app.example@evil.example", False),
+        ("https://ann:pass@app.example", False),
+        ("https://app.example%2eevil.example", False),
+        ("https://app.example, https://evil.example", False),
+        ("https://xn--pp-uia.example", False),
+        ("https://\xe4pp.example", False),
+        ("http://127.0.0.1", False),
+        ("http://localhost:*port*", False),
+    ],
+)
+async def test_origins_are_compared_exactly_wherever_a_page_can_knock(
+    hub: LiveHub, origin: str | None, allowed: bool
+) -> None:
+    if origin is not None:
+        origin = origin.replace("*own*", hub.url).replace("*port*", hub.url.rpartition(":")[2])
+    headers = {"Authorization": f"Bearer {hub.token('ann')}"}
+    raw: dict[str, Any] = {} if origin is None else {"Origin": origin}
+    for path in SOCKETS:
+        if origin is None or origin.isascii():
+            found = await outcome(hub, path, headers={**headers, **raw})
+            assert found == ((True, None) if allowed else 403), path
+    sent = {name: value.encode("latin-1") for name, value in {**headers, **raw}.items()}
+    async with httpx2.AsyncClient(trust_env=False, base_url=hub.url) as client:
+        for method, path in (
+            ("POST", "/api/ticket"),
+            ("POST", "/api/topics/own:ann"),
+            ("GET", "/sse/own:ann"),
+        ):
+            async with client.stream(
+                method, path, headers=sent, content=b"1" if "own" in path else b""
+            ) as answer:
+                assert (answer.status_code == 200) is allowed, path
+                assert answer.status_code in {200, 403}
+                shared = answer.headers.get("access-control-allow-origin")
+                assert shared == (origin if allowed else None), "and told to no other"
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_who_has_no_cookie_or_a_forged_one_is_nobody(site: LiveHub, path: str) -> None:
     assert await outcome(site, path, headers={"Origin": APP}) == NOBODY[path]
@@ -253,3 +312,22 @@ async def test_a_ticket_for_a_cookie_opens_what_no_cookie_reaches(site: LiveHub,
     assert answer.status_code == 200, answer.text
     page = {"Origin": APP}
     assert await outcome(site, path, query={"ticket": answer.json()["ticket"]}, headers=page) == (True, None)
+
+
+async def test_a_stream_may_be_asked_for_with_cookies_by_origins_listed_by_name_where_they_say_anything(
+    hub: LiveHub, site: LiveHub
+) -> None:
+    async def allowed(to: LiveHub, origin: str) -> str | None:
+        headers = {"Origin": origin, "Authorization": f"Bearer {to.token('ann')}"}
+        async with (
+            httpx2.AsyncClient(trust_env=False) as client,
+            client.stream("GET", f"{to.url}/sse/own:ann", headers=headers) as answer,
+        ):
+            assert answer.headers["access-control-allow-origin"] == origin
+            found: str | None = answer.headers.get("access-control-allow-credentials")
+            return found
+
+    assert await allowed(site, APP) == "true"
+    assert await allowed(hub, APP) is None, "no handler looks at a cookie"
+    with LiveHub({**SITE, "server": {"allowed_origins": ["*"]}}) as anybody:
+        assert await allowed(anybody, APP) is None, "only by a star"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +19,14 @@ from hub import metrics
 from hub.errors import ReplyError
 from hub.plugin import ClientRequest, Context, FetchError, Publication
 from hub.testing import InProcessHub, LiveHub
+from hub.webhooks import breaker, notices
 from hub.webhooks import endpoint as endpoints
-from hub.webhooks import notices
-from hub.webhooks.breaker import FAILURES, PAUSE_SECONDS, Breaker
+from hub.webhooks.breaker import FAILURES
+from tests.services.hub import HubProcess
 from tests.services.web import Answer, Asked, WebServer, hangs, says
 
-OLD, NEW = "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk", "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3"
+OLD, NEW = "whsec_dGhlIG9sZCBvbmUgb2YgdHdvLCAwMTIzNA==", "whsec_dGhlIG5ldyBvbmUgb2YgdHdvLCA1Njc4OQ=="
+BOMB = gzip.compress(b" " * 50_000_000)
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 
 
@@ -33,6 +37,7 @@ def config(url: str, **webhooks: Any) -> dict[str, Any]:
             "secrets": [OLD, NEW],
             "timeout": "1s",
             "headers": ["User-Agent"],
+            "cookies": ["session"],
             **allowed,
             **webhooks,
         },
@@ -94,7 +99,7 @@ async def hub(receiver: Receiver) -> AsyncIterator[InProcessHub]:
 
 
 def counted(event: str, outcome: str) -> float:
-    return metrics.WEBHOOKS.labels(event, outcome)._value.get()
+    return float(metrics.WEBHOOKS.labels(event, outcome)._value.get())
 
 
 async def test_each_event_is_asked_with_all_that_is_known_of_it(
@@ -135,7 +140,7 @@ async def test_answers_change_what_is_published_and_what_a_subscriber_is_given(
     assert (await client.subscribe("room:a"))["data"] == {"hello": 1}
     await client.publish("room:a", {"text": "dirty"})
     await client.publish("room:a", {"text": "dirty again, with the same key"})
-    assert (await client.expect_push("room:a"))["pub"]["data"] == {"text": "clean"}
+    assert (await client.expect_push("room:a", "pub"))["data"] == {"text": "clean"}
     page = await hub.http.post("/api/history", json={"channel": "room:a", "limit": 10}, headers=hub.api_key)
     assert len(page.json()["result"]["publications"]) == 1
     presence = await client.command("presence", {"channel": "room:a"})
@@ -153,7 +158,7 @@ async def test_a_refusal_reaches_the_client_with_its_number(hub: InProcessHub, r
         await client.subscribe("room:a")
     receiver.answers["/rpc"] = says({"disconnect": {"code": 4501, "reason": "away with you"}})
     client.send_text('{"id":9,"rpc":{"method":"sum","data":1}}')
-    await client.expect_close(4501)
+    assert await client.expect_close() == (4501, "away with you")
     assert counted("publish", "refusal") == before + 1
 
 
@@ -169,7 +174,7 @@ async def test_a_connect_webhook_that_sees_cookies_says_who_it_is(receiver: Rece
         }
     )
     with LiveHub({**config(receiver.url), "auth": {"anonymous": False}}) as live:
-        headers = {"Cookie": "session=abc", "Accept-Language": "de"}
+        headers = {"Cookie": "session=abc; tracking=xyz", "Accept-Language": "de", "Authorization": ""}
         url = f"{live.ws_url}/connection/websocket?theme=dark&token="
         async with websocket(
             url,
@@ -186,7 +191,7 @@ async def test_a_connect_webhook_that_sees_cookies_says_who_it_is(receiver: Rece
         receiver.answers["/connect"] = says({})
         async with websocket(url) as socket:
             await socket.send('{"id":1,"connect":{}}')
-            with pytest.raises(Exception, match="3501|350"):
+            with pytest.raises(Exception, match=r"\b35\d\d\b"):
                 await socket.recv()
     by_id = {reply["id"]: reply for reply in told}
     assert by_id[1]["connect"]["data"] == {"welcome": True}
@@ -205,10 +210,34 @@ async def test_a_connect_webhook_that_sees_cookies_says_who_it_is(receiver: Rece
     assert receiver.at("/disconnect")[0]["user"] == "ann"
 
 
-async def slow_headers(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"x")
+async def drips(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """A whole answer, one byte at a time, slower than anybody waits."""
+    for byte in b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}":
+        writer.write(bytes([byte]))
+        await writer.drain()
         await asyncio.sleep(0.05)
+
+
+async def ends_halfway(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b'HTTP/1.1 200 X\r\ncontent-length: 20\r\n\r\n{"data": ')
+    await writer.drain()
+    writer.close()
+
+
+async def hangs_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def is_no_http(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x16\x03\x01 SSH-2.0-OpenSSH_9\r\n\r\n")
+    writer.close()
+
+
+async def never_ends(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        await writer.drain()
 
 
 @pytest.mark.parametrize(
@@ -223,6 +252,12 @@ async def slow_headers(asked: Asked, writer: asyncio.StreamWriter) -> None:
         (says({"error": {"code": 7}}), "answer"),
         (says(b"x" * 2_000_000), "too_large"),
         (says(b"{", content_encoding="gzip"), "broken"),
+        (says(BOMB, content_encoding="gzip"), "too_large"),
+        (never_ends, "too_large"),
+        (is_no_http, "broken"),
+        (hangs_up, "broken"),
+        (ends_halfway, "broken"),
+        (drips, "timeout"),
         (hangs, "timeout"),
     ],
 )
@@ -279,7 +314,7 @@ async def test_handlers_run_in_their_order_also_when_they_are_urls(receiver: Rec
 
 async def test_one_that_hangs_costs_only_those_who_wait_for_it(receiver: Receiver) -> None:
     receiver.answers["/publish"] = hangs
-    settings = config(receiver.url, concurrency=4)
+    settings = config(receiver.url, concurrency=4, timeout="3s")
     async with InProcessHub(settings) as hub:
         hub.clock.advance(time.time() - hub.clock.time())
         slow = [await hub.connect(f"u{number}") for number in range(20)]
@@ -290,7 +325,7 @@ async def test_one_that_hangs_costs_only_those_who_wait_for_it(receiver: Receive
         assert await free.rpc("sum", 1) is None
         await free.subscribe("room:b")
         await free.publish("free:a", 1)
-        assert time.monotonic() - started < 0.8, "another URL and other topics do not wait"
+        assert time.monotonic() - started < 2.5, "another URL and other topics do not wait"
         assert len(receiver.at("/publish")) == 4
         failed = await asyncio.gather(*waiting, return_exceptions=True)
         assert {str(error) for error in failed} == {"100 internal server error"}
@@ -316,6 +351,7 @@ async def test_more_than_may_wait_are_refused_at_once(
 async def test_one_that_is_away_is_not_waited_for_and_is_found_again(
     hub: InProcessHub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 2.0)
     receiver.answers["/publish"] = says({}, 503)
     client = await hub.connect("ann")
     for _ in range(FAILURES + 10):
@@ -326,12 +362,9 @@ async def test_one_that_is_away_is_not_waited_for_and_is_found_again(
     receiver.answers["/publish"] = says({})
     away = [record for record in caplog.records if "counts as away" in record.getMessage()]
     assert len(away) == 1
-    later = Breaker.admit
-    monkeypatch.setattr(Breaker, "away", lambda self, now: False)
+    await asyncio.sleep(2.1)
     await client.publish("room:a", 1)
-    monkeypatch.undo()
     await client.publish("room:a", 1)
-    assert (later, PAUSE_SECONDS) == (Breaker.admit, 5.0)
 
 
 async def test_a_payload_that_the_receiver_stumbles_over_silences_nobody_else(
@@ -361,7 +394,7 @@ async def test_goodbyes_wait_for_nobody_and_no_more_of_them_wait_than_may(
         for number in range(6):
             await client.unsubscribe(f"room:{number}")
         await client.subscribe("room:0")
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 3
         await receiver.until("/unsubscribe")
     # One was under way, three waited for it, and of these the stopping node left two.
     assert counted("unsubscribe", "dropped") - before[0] >= 2
@@ -371,7 +404,7 @@ async def test_goodbyes_wait_for_nobody_and_no_more_of_them_wait_than_may(
 NOTED: list[Any] = []
 
 
-async def fetching(ctx: Context, data: Any) -> Any:
+async def fetching(ctx: Context[Any], data: Any) -> Any:
     try:
         fetched = await ctx.fetch(data["url"], headers={"x-from": "plugin"}, max_bytes=100)
     except FetchError as error:
@@ -379,7 +412,7 @@ async def fetching(ctx: Context, data: Any) -> Any:
     return {"status": fetched.status, "data": fetched.data}
 
 
-async def note(ctx: Context, pub: Publication) -> None:
+async def note(ctx: Context[Any], pub: Publication) -> None:
     NOTED.append(pub.data)
 
 
@@ -398,6 +431,37 @@ async def test_a_plugin_fetches_under_the_same_rules(receiver: Receiver) -> None
     assert [asked.headers["x-from"] for asked in receiver.asked] == ["plugin"]
 
 
+async def test_a_hub_that_logs_all_it_can_logs_no_secret(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.answers["/publish"] = says({}, 500)
+    settings = config(receiver.url) | {
+        "version": 1,
+        "server": {"port": 0, "internal": None},
+        "auth": {"anonymous": True},
+        "log": {"level": "debug"},
+    }
+    settings["webhooks"]["secrets"] = ["${HUB_NEW}", "${HUB_OLD}"]
+    (tmp_path / "hub.yaml").write_text(json.dumps(settings))
+    with HubProcess("serve", cwd=tmp_path, env={"HUB_NEW": NEW, "HUB_OLD": OLD}) as process:
+        url = await asyncio.to_thread(process.url)
+        address = f"{url.replace('http', 'ws', 1)}/connection/websocket?theme=th3me"
+        async with websocket(address, additional_headers={"Cookie": "session=c00kie"}) as socket:
+            await socket.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"room:a"}}')
+            await socket.send('{"id":3,"publish":{"channel":"room:a","data":"pr1vate"}}')
+            while '"id":3' not in str(await socket.recv()):
+                pass
+        await receiver.until("/disconnect")
+        assert await asyncio.to_thread(process.stop) == 0
+        said = process.said + process.printed
+    assert receiver.at("/connect")[0]["request"]["cookies"] == {"session": "c00kie"}
+    assert "/publish gave no answer to publish: it answered with status 500" in said
+    for secret in (*map(bare, (OLD, NEW)), "key=a", "c00kie", "th3me", "pr1vate", "webhook-signature"):
+        assert secret not in said
+
+
+def bare(secret: str) -> str:
+    return secret.removeprefix("whsec_")
+
+
 async def test_no_secret_and_no_query_is_in_what_is_logged_or_measured(
     hub: InProcessHub, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,6 +474,7 @@ async def test_no_secret_and_no_query_is_in_what_is_logged_or_measured(
     await client.connect()
     with pytest.raises(ReplyError):
         await client.subscribe("room:a")
-    said = caplog.text + metrics.exposition().decode() + repr(hub.blueprint.settings)
-    for secret in (OLD, NEW, "key=a", "c00kie"):
+    said = caplog.text + metrics.exposition().decode()
+    for secret in (OLD, NEW, OLD.removeprefix("whsec_"), "key=a", "c00kie"):
         assert secret not in said
+    assert OLD.removeprefix("whsec_") not in repr(hub.blueprint.settings)

@@ -132,7 +132,7 @@ BAD_MESSAGES = [
     ({"text": " \n "}, "the text is empty"),
     ({"text": 7}, "text: Input should be a valid string"),
     ({"text": "x" * 4_001}, "text: has 4001 characters, 4000 at most"),
-    ({"text": "a\0b"}, "text and nonce must not hold U+0000"),
+    ({"text": "a\0b"}, "the payload holds the character NUL"),
     ({"text": "hi", "colour": "red"}, "colour: Extra inputs are not permitted"),
     ({"text": "hi", "nonce": ""}, "nonce: String should have at least 1 character"),
     ({"text": "hi", "nonce": "n" * 101}, "nonce: String should have at most 100 characters"),

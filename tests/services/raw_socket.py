@@ -70,9 +70,9 @@ class RawSocket:
         """Sends bytes as they are."""
         self._socket.sendall(data)
 
-    def open(self, path: str, *, behind: bytes = b"") -> None:
+    def open(self, path: str, *, behind: bytes = b"", **headers: str) -> None:
         """Opens a WebSocket; `behind` goes into the same segment as the request."""
-        self.send(handshake(self.host, path) + behind)
+        self.send(handshake(self.host, path, **headers) + behind)
         head = self.until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101"), head
 

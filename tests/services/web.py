@@ -51,10 +51,11 @@ async def hangs(asked: Asked, writer: asyncio.StreamWriter) -> None:
 
 @dataclass
 class WebServer:
-    """Runs for the length of an `async with`, on a free port; `answer` may be changed while it runs."""
+    """Runs for the length of an `async with`, on a free port unless one is wanted; `answer` may be changed."""
 
     answer: Answer
     host: str = "127.0.0.1"
+    wanted_port: int = 0
     tls: ssl.SSLContext | None = None
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -67,7 +68,7 @@ class WebServer:
     async def __aenter__(self) -> Self:
         if self.tls is not None:
             self.tls.sni_callback = lambda _, name, __: self.names.append(name)
-        self._server = await asyncio.start_server(self._begin, self.host, 0, ssl=self.tls)
+        self._server = await asyncio.start_server(self._begin, self.host, self.wanted_port, ssl=self.tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from hub.admission import ADDRESS, HANDSHAKES, PROCESS, USER, Addresses, Admission, Bound, Refusals
-from hub.metrics import REFUSED_CONNECTIONS
+from hub.metrics import LIMITED
 
 
 class Clock:
@@ -38,7 +38,7 @@ def make(
 
 
 def refused(bound: Bound) -> float:
-    return REFUSED_CONNECTIONS.labels(bound.setting)._value.get()
+    return LIMITED.labels(bound.setting)._value.get()
 
 
 def test_as_many_as_may_are_let_in_and_one_more_when_one_has_left() -> None:
@@ -135,6 +135,13 @@ def test_counts_equal_those_of_a_list_of_who_is_there(seed: int) -> None:
 def test_whose_a_connection_is(host: str | None, address: str) -> None:
     addresses = Addresses(["127.0.0.1", "::1", "10.0.0.0/8", "a-unix-socket"])
     assert addresses.of(host, forwarded=False) == addresses.of(host, forwarded=True) == address
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_itself_is_not_limited_but_what_it_passes_on_is(host: str) -> None:
+    addresses = Addresses(["10.0.0.0/8"])
+    assert addresses.of(host, forwarded=False) == ""
+    assert addresses.of(host, forwarded=True) != ""
 
 
 def test_where_everybody_is_believed_an_address_counts_that_somebody_told() -> None:

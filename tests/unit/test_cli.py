@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from hub import __version__
+from hub.auth.api_keys import ApiKeys, hashed
 from hub.auth.tokens import TokenVerifier, sign, weak_secret
 from hub.cli import SECTIONS, commands, run
 from hub.cli.banner import welcome
@@ -399,6 +400,31 @@ class TestToken:
         assert len(made) == 3
         assert not any(map(weak_secret, made))
 
+    def test_an_api_key_is_two_lines_the_key_and_what_the_configuration_may_hold(
+        self, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = set()
+        for _ in range(3):
+            assert run(["token", "api-key"]) == 0
+            key, stored = capsys.readouterr().out.splitlines()
+            assert weak_secret(key) is None
+            made.add(key)
+        assert len(made) == 3
+        config.write_text(CONFIG.replace("auth: {", f'auth: {{api_keys: {{shop: {{key: "{stored}"}}}}, '))
+        keys = {"shop": (load(config, {}).settings.auth.api_keys["shop"].key.get_secret_value(), ["*"])}
+        assert ApiKeys(keys).find(key) is not None
+        assert run(["check"]) == 0
+        said = capsys.readouterr()
+        assert stored not in said.out + said.err
+
+    def test_check_warns_of_a_key_that_has_ended(
+        self, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        ended = f'auth: {{api_keys: {{shop: {{key: "{hashed("k")}", until: "2020-01-01T00:00:00Z"}}}}, '
+        config.write_text(CONFIG.replace("auth: {", ended))
+        assert run(["check"]) == 0
+        assert "auth.api_keys.shop.until: the key has ended" in capsys.readouterr().err
+
 
 class TestMigrate:
     @pytest.fixture
@@ -517,6 +543,15 @@ class TestBanner:
         text = welcome(Serving(config, compose(load(config, {}), "dev"), 8123, 0, first=True))
         assert f"--api-key {key}" in text
         assert "/api/{method}" in text
+
+    @pytest.mark.parametrize("more", ["", ", until: '2020-01-01T00:00:00Z'"])
+    def test_a_key_that_is_not_known_or_has_ended_is_not_to_be_tried(self, more: str, config: Path) -> None:
+        key = "0123456789abcdef0123456789" if more else hashed("0123456789abcdef0123456789")
+        keys = f'auth: {{api_keys: {{dev: {{key: "{key}"{more}}}}}, '
+        config.write_text(CONFIG.replace("auth: {", keys) + "  lobby: {allow: {publish: nobody}}\n")
+        text = welcome(Serving(config, compose(load(config, {}), "dev"), 8123, 0, first=True))
+        assert key not in text
+        assert "Try" not in text
 
     def test_where_nobody_may_publish_nothing_is_to_be_tried(self, config: Path) -> None:
         assert "Try" not in self.banner(config, "")

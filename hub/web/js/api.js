@@ -19,6 +19,10 @@ async function answer(path, options) {
 /** What runs here: `version`, `plugins`, `topic` for first steps, and what `anybody_may` do on it. */
 export const about = () => answer("/dev/about");
 
+/** Whether somebody may do something, and why: `action`, `topic`, and `token` or `user` with `claims`. */
+export const explain = (question) =>
+  answer("/dev/explain", { method: "POST", body: JSON.stringify(question), headers: { "Content-Type": "application/json" } });
+
 /** Somebody the hub gives a token to, and requests in their name. */
 export class Caller {
   #token = null;

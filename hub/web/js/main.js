@@ -6,6 +6,7 @@ import { Connection } from "./connection.js";
 import { Dashboard } from "./dashboard.js";
 import { avatar, byId, pluginIsOff } from "./dom.js";
 import { Drop } from "./drop.js";
+import { Explain } from "./explain.js";
 import { become, somebodyElse, userOfThisTab } from "./identity.js";
 import { Steps } from "./steps.js";
 import { chooseColours } from "./theme.js";
@@ -32,6 +33,7 @@ async function start() {
   if (on("notifications")) new Bell(connection, caller);
   else pluginIsOff(byId("inbox"), "notifications");
   new Steps(connection, caller, hub);
+  new Explain(caller, hub.topic);
   new Drop(connection, chat ?? null, hub.topic);
   connection.open();
 }

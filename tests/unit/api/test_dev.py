@@ -49,6 +49,23 @@ async def test_a_token_is_good_for_an_hour_and_says_who_and_in_which_roles(
     assert identity.expires_at == int(mine.clock.time()) + 3_600
 
 
+async def test_the_page_learns_who_may_what(http: httpx2.AsyncClient) -> None:
+    for user, allowed in (("ann", True), ("", False)):
+        question = {"action": "subscribe", "topic": "notifications:ann", "user": user}
+        answer = await http.post("/dev/explain", json=question)
+        assert answer.status_code == 200
+        assert answer.json()["allowed"] is allowed
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b'{"action": 7}', b"[" * 10_000, b'{"user":"' + b"x" * 70_000 + b'"}']
+)
+async def test_what_is_no_question_is_refused(http: httpx2.AsyncClient, content: bytes) -> None:
+    answer = await http.post("/dev/explain", content=content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, 107)
+
+
 async def test_the_page_learns_what_is_on_and_what_anybody_may(http: httpx2.AsyncClient) -> None:
     about = (await http.get("/dev/about")).json()
     assert about["plugins"] == ["chat", "notifications"]
@@ -113,6 +130,8 @@ async def test_other_pages_of_this_machine_get_no_token(
     assert answer.status_code == 403
     assert "access-control-allow-origin" not in answer.headers
     assert "token" not in answer.json()
+    question = {"action": "subscribe", "topic": "lobby"}
+    assert (await http.post("/dev/explain", json=question, headers=headers)).status_code == 403
 
 
 @pytest.mark.parametrize(

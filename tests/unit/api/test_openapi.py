@@ -18,7 +18,7 @@ from hub.documented import documented
 from hub.testing import InProcessHub, LiveHub
 from hub_chat.rooms import NewRoom, RoomPage
 
-ALL = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
+ALL: dict[str, Any] = {"plugins": {"chat": {}, "dashboards": {}, "notifications": {}}}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +62,37 @@ def test_plugins_tell_their_bodies_and_queries(told: Any) -> None:
     assert (part["in"], part["schema"]["type"]) == ("path", "integer")
 
 
+def test_a_message_may_be_a_bare_text(told: Any) -> None:
+    body = told["paths"]["/api/chat/rooms/{room}/messages"]["post"]["requestBody"]["content"]
+    schema = told["components"]["schemas"][body["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+    assert [option["type"] for option in schema["anyOf"]] == ["string", "object"]
+
+
+def test_tickets_revocations_and_kicks_are_told(told: Any) -> None:
+    assert told["paths"]["/api/ticket"]["post"]["responses"]["200"]
+    assert told["components"]["schemas"]["TicketRequest"]["required"] == ["user"]
+    assert {"/api/revoke", "/api/unrevoke", "/api/revocations"} <= told["paths"].keys()
+    assert "Kick" in str(told["paths"]["/api/chat/rooms/{room}/kicks"]["post"]["requestBody"])
+
+
 def test_errors_and_ways_to_say_who_asks_are_told(told: Any) -> None:
     assert told["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
     assert told["components"]["securitySchemes"]["Token"]["scheme"] == "bearer"
     refused = told["paths"]["/api/topics/{topic}"]["post"]["responses"]["4XX"]
     assert refused["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
+
+
+def test_tickets_are_told_with_all_that_may_ask_for_one(told: Any) -> None:
+    ticket = told["paths"]["/api/ticket"]["post"]
+    assert {name for way in ticket["security"] for name in way} == {
+        "ApiKey",
+        "ApiKeyInQuery",
+        "Token",
+        "TokenInQuery",
+    }
+    schemas = told["components"]["schemas"]
+    assert set(schemas["TicketRequest"]["properties"]) == {"user", "claims", "origin"}
+    assert set(schemas["Ticket"]["properties"]) == {"ticket", "expires_in"}
 
 
 async def test_what_is_off_is_not_told() -> None:

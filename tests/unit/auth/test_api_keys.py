@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hmac
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
 
-from hub.auth.api_keys import ApiKey, ApiKeys, presented_key
+from hub.auth.api_keys import ApiKey, ApiKeys, hashed, presented_key
 from hub.errors import TopicError, UnusableKey
 
 KEYS = ApiKeys({"old": ("k-old", ["publish"]), "new": ("k-new", ["*"]), "ünï": ("schlüssel", [])})
@@ -51,6 +52,38 @@ def test_an_empty_or_doubled_key_is_refused() -> None:
         ApiKeys({"backend": ("", ["*"])})
     with pytest.raises(UnusableKey, match="'a' and 'b' are the same key"):
         ApiKeys({"a": ("k", ["*"]), "b": ("k", ["publish"])})
+
+
+def test_a_key_is_found_by_its_hash_and_a_hash_opens_nothing() -> None:
+    stored = hashed("k-old")
+    assert stored == "sha256:" + sha256(b"k-old").hexdigest()
+    for configured in (stored, "sha256:" + stored.removeprefix("sha256:").upper()):
+        keys = ApiKeys({"old": (configured, ["*"])})
+        found = keys.find("k-old")
+        assert found is not None
+        assert found.name == "old"
+        assert keys.find(stored) is keys.find(configured) is None
+
+
+@pytest.mark.parametrize("wrong", ["sha256:", "sha256:abc", "sha256:" + "g" * 64, "sha256:" + "a" * 65])
+def test_what_begins_as_a_hash_and_is_none_is_refused_without_being_repeated(wrong: str) -> None:
+    with pytest.raises(UnusableKey, match="64 hexadecimal digits") as caught:
+        ApiKeys({"a": (wrong, ["*"])})
+    assert wrong.removeprefix("sha256:") == "" or wrong not in str(caught.value)
+
+
+def test_a_key_and_its_hash_are_the_same_key() -> None:
+    with pytest.raises(UnusableKey, match="'a' and 'b' are the same key"):
+        ApiKeys({"a": ("k", ["*"]), "b": (hashed("k"), ["publish"])})
+
+
+def test_a_key_is_good_until_its_end() -> None:
+    now = 99.9
+    keys = ApiKeys({"a": ("k", ["*"]), "b": ("l", ["*"])}, {"a": 100.0, "b": None}, lambda: now)
+    assert keys.find("k") is not None
+    now = 100.0
+    assert keys.find("k") is None
+    assert keys.find("l") is not None
 
 
 def test_a_scope_whose_pattern_is_none_is_refused() -> None:

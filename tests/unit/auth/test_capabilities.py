@@ -26,8 +26,9 @@ from hub.auth.capabilities import covers
         ("inbox:{sub}", "inbox:ann", "ann", True),
         ("inbox:{sub}", "inbox:bob", "ann", False),
         ("inbox:{sub}", "inbox:ann:x", "ann", False),
-        ("inbox:{sub}", "inbox:ann@example.com", "ann@example.com", True),
-        ("inbox:{sub}", "inbox:ann@exampleXcom", "ann@example.com", False),
+        ("inbox:{sub}", "inbox:ann@example.com", "ann@example.com", False),
+        ("inbox:{sub:rest}", "inbox:ann@example.com", "ann@example.com", True),
+        ("inbox:{sub:rest}", "inbox:ann@exampleXcom", "ann@example.com", False),
         ("inbox:{sub:rest}", "inbox:ann", "ann", True),
         ("inbox:{sub:rest}", "inbox:bob", "ann", False),
         ("{sub}", "ann", "ann", True),
@@ -46,19 +47,45 @@ def test_a_capability_covers_what_its_pattern_says(
 
 
 @pytest.mark.parametrize(
-    "user", ["{x}", "{x:rest}", "*", ".*", "(?:", "\\", "a|b", "{sub}", "x)|(y", "]", "{_:rest}"]
+    "user",
+    ["{x}", "{x:rest}", "*", "[^x]*", "(?:", "\\", "a|b", "{sub}", "x)|(y", "]", "{_:rest}", "#ann", "$"],
 )
 def test_a_name_is_taken_literally(user: str) -> None:
-    assert covers("inbox:{sub}", f"inbox:{user}", user)
+    assert covers("inbox:{sub:rest}", f"inbox:{user}", user)
+    assert covers("inbox:{sub}", f"inbox:{user}", user) is (":" not in user)
     for other in ("bob", "bob:x", "a", "y"):
         assert not covers("inbox:{sub}", f"inbox:{other}", user)
+        assert not covers("inbox:{sub:rest}", f"inbox:{other}", user)
 
 
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_whatever_the_name_only_its_own_text_is_covered(user: str, other: str) -> None:
-    assert covers("inbox:{sub}:*", f"inbox:{other}:x", user) is (f"inbox:{other}:x").startswith(
-        f"inbox:{user}:"
-    )
+@pytest.mark.parametrize(
+    ("pattern", "topic", "owner", "thief"),
+    [
+        ("board:{sub}.notes", "board:red.secret.notes", "", "red.secret"),
+        ("user:{sub}", "user:ann:inbox", "", "ann:inbox"),
+        ("user:{sub}:{box}", "user:ann:inbox", "ann", "ann:inbox"),
+        ("dm:{sub}-{peer}", "dm:ann-bob-eve", "ann", "ann-bob"),
+        ("dm:{peer}-{sub}", "dm:ann-bob-eve", "bob-eve", "eve"),
+        ("user:{sub}:*", "user:ann:inbox:1", "ann", "ann:inbox"),
+    ],
+)
+def test_a_name_with_separators_reaches_into_nobody_elses_topics(
+    pattern: str, topic: str, owner: str, thief: str
+) -> None:
+    assert not covers(pattern, topic, thief)
+    assert covers(pattern, topic, owner) is bool(owner)
+
+
+@given(
+    st.sampled_from(
+        ("inbox:{sub}", "inbox:{sub}:*", "dm:{sub}-{peer}", "dm:{peer}-{sub}", "{sub}", "a{sub:rest}")
+    ),
+    st.text("ab-:.{}*", min_size=1, max_size=8),
+    st.lists(st.text("ab-:.{}*", min_size=1, max_size=4), min_size=1, max_size=20, unique=True),
+)
+def test_of_each_topic_a_capability_names_one_user_at_most(pattern: str, rest: str, users: list[str]) -> None:
+    for topic in (f"inbox:{rest}", f"dm:{rest}", f"a{rest}", rest):
+        assert sum(covers(pattern, topic, user) for user in users) <= 1
 
 
 def test_compiled_patterns_are_bounded() -> None:
@@ -69,8 +96,8 @@ def test_compiled_patterns_are_bounded() -> None:
     assert info.currsize <= info.maxsize
 
 
-def test_one_compiled_pattern_serves_all_users_whose_name_it_does_not_hold() -> None:
+def test_one_compiled_pattern_serves_all_users() -> None:
     capabilities._compiled.cache_clear()
-    for user in ("ann", "bob", ""):
-        assert covers("news:*", "news:all", user)
+    for user in ("ann", "bob", "eve"):
+        assert covers("news:{sub}", f"news:{user}", user)
     assert capabilities._compiled.cache_info().currsize == 1

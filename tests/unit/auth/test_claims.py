@@ -26,7 +26,7 @@ def encoded(text: bytes) -> str:
         ({"info": 0}, b"0"),
         ({"info": False}, b"false"),
         ({"info": "a\nb\u2028"}, '"a\\nb\u2028"'.encode()),
-        ({"info": 10**40}, str(10**40).encode()),
+        ({"info": 2**64 - 1}, str(2**64 - 1).encode()),
         ({"info": 1, "b64info": ""}, b"1"),
         ({"info": 1, "b64info": encoded(b"null")}, None),
         ({"info": 1, "b64info": encoded(b'{\n "a": [1,\r\n2]}')}, b'{"a":[1,2]}'),
@@ -99,6 +99,8 @@ def test_capabilities_are_a_list_of_patterns_or_a_map_to_actions(
         (["a{"], "no valid pattern"),
         (["{x}{y}"], "no valid pattern"),
         ({"{sub}{sub}": []}, "no valid pattern"),
+        ([f"a:{number}" for number in range(101)], "holds 101 patterns"),
+        ({f"a:{number}": ["sub"] for number in range(101)}, "holds 101 patterns"),
     ],
 )
 def test_capabilities_that_cannot_be_read_are_refused(topics: Any, reason: str) -> None:

@@ -12,6 +12,7 @@ LISTED = [
     "https://*.good.example",
     "http://[::1]:8000",
     "app://local",
+    "https://xn--mnchen-3ya.example",
 ]
 
 
@@ -48,6 +49,8 @@ def test_its_own_pages_and_what_is_no_browser_are_allowed(
         "https://a.b.good.example",
         "http://[::1]:8000",
         "app://local",
+        "https://xn--mnchen-3ya.example",
+        "https://XN--MNCHEN-3YA.example:443",
     ],
 )
 def test_listed_origins_are_allowed(origin: str) -> None:
@@ -93,6 +96,12 @@ def test_listed_origins_are_allowed(origin: str) -> None:
         "https://good.example https://evil.example",
         "https://good.example,https://evil.example",
         "https://göod.example",
+        "https://xn--gd-jkab.example",  # the same in punycode
+        "https://münchen.example",  # which a browser would send in punycode
+        "https://xn--mnchen-3yb.example",
+        "https://xn--mnchen-3ya.example.evil.example",
+        "https://evilxn--mnchen-3ya.example",
+        "https://mnchen-3ya.example",
         "https://good.example\u3002",
         "https://\u212a.good.example",  # the Kelvin sign, whose lower case is the letter k
         "https://[good.example]",

@@ -92,9 +92,9 @@ def test_an_entry_holds_until_its_end_and_is_then_forgotten(revocations: Revocat
 def test_the_bound_makes_room_only_by_what_is_over(clock: Clock) -> None:
     revocations = Revocations(2, clock)
     revocations.merge([entry("token", "t1", until=clock() + 60), entry("token", "t2")])
-    assert revocations.full
+    assert revocations.full("token")
     clock.now += 60
-    assert not revocations.full
+    assert not revocations.full("token")
     assert revocations.refuse(_who({"jti": "t2"}))
 
 

@@ -115,3 +115,44 @@ def test_a_handler_decides_where_there_is_one(action: str) -> None:
 def test_no_handler_decides_on_presence_and_history(action: str) -> None:
     assert not ask({"subscribe": ("handler",), action: ("handler",)}, action=action, handler=True)
     assert not ask({"subscribe": ("handler",)}, action=action, handler=True)
+
+
+@pytest.mark.parametrize("action", ["subscribe", "publish", "presence", "history"])
+@pytest.mark.parametrize(
+    ("topic", "user", "expected"),
+    [
+        ("room#ann", "ann", True),
+        ("room#bob,ann,eve", "ann", True),
+        ("room#ann", "bob", False),
+        ("room#ann", "an", False),
+        ("room#ann", "ann,", False),
+        ("room#ann,bob", "ann,bob", False),
+        ("room#ann#bob", "bob", True),
+        ("room#ann#bob", "ann", False),
+        ("room#ann#bob", "ann#bob", False),
+        ("room#", "ann", False),
+        ("room#", "", False),
+        ("room#,", "", False),
+        ("#ann", "ann", True),
+        ("room#ANN", "ann", False),
+        ("room#*", "ann", False),
+        ("room# ann", "ann", False),
+    ],
+)
+def test_a_topic_is_for_the_users_behind_its_last_hash(
+    action: str, topic: str, user: str, expected: bool
+) -> None:
+    every = dict.fromkeys(("subscribe", "publish", "presence", "history"), ("anyone",))
+    assert ask(every, Identity(user), action, topic).allowed is expected
+    assert not ask({}, Identity(user), action, topic)
+
+
+@pytest.mark.parametrize("rule", ["anyone", "authenticated", "token", "handler", "user:{who}"])
+def test_no_rule_subscribes_anybody_to_a_private_topic(rule: str) -> None:
+    bearer = Identity("ann", topics={"*": frozenset({"subscribe", "publish"})})
+    rules = {"subscribe": (rule,), "publish": (rule,)}
+    assert not ask(rules, bearer, "subscribe", "$news:ann", handler=True)
+    assert ask(rules, bearer, "publish", "$news:ann", handler=True)
+    assert not ask(rules, bearer, "presence", "$news:ann")
+    assert not ask(rules, bearer, "history", "$news:ann")
+    assert ask(rules, bearer, "subscribe", "ne$ws:ann", handler=True)

@@ -6,11 +6,14 @@ import asyncio
 import datetime as dt
 import gzip
 import ipaddress
+import itertools
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -113,7 +116,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else() -> None:
         return answers[asked - 1]
 
     async with WebServer(says({}, connection="close")) as server:
-        inside = WebServer(says({}), host="127.0.0.2")
+        inside = WebServer(says({}), "127.0.0.2", server.port)
         async with inside:
             out = egress(LOCAL, lookup=rebinding)
             url = f"http://{NAME}:{server.port}/"
@@ -121,6 +124,35 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else() -> None:
             assert asked == 1, "what was judged is what was connected to"
             assert await fails(out, url) == "refused"
     assert (asked, len(server.asked), inside.connections) == (2, 1, 0)
+
+
+async def test_a_resolver_that_changes_its_mind_between_two_questions_leads_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below everything of ours: what the system's resolver says, and what sockets are connected to."""
+    answers = {NAME: itertools.cycle(["127.0.0.1", "127.0.0.2"])}
+    resolved: list[object] = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: Any, *arguments: Any, **options: Any) -> Any:
+        resolved.append(host)
+        return real(next(answers[host]) if host in answers else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    async with (
+        WebServer(says({}, connection="close")) as server,
+        WebServer(says({}), "127.0.0.2", server.port) as inside,
+    ):
+        resolved.clear()
+        out, url = egress(LOCAL), f"http://{NAME}:{server.port}/"
+        for _ in range(3):
+            fetched = await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+            assert fetched.status == 200
+            with pytest.raises(FetchError, match="none of its addresses"):
+                await out.fetch("GET", url, headers={}, body=b"", seconds=5, max_bytes=10)
+        await out.close()
+    assert resolved == [NAME] * 6, "each connection asks once, and connects to what it was told then"
+    assert (len(server.asked), inside.connections) == (3, 0)
 
 
 async def test_plain_http_is_refused_unless_it_is_allowed() -> None:
@@ -228,9 +260,10 @@ async def test_an_answer_beyond_its_bounds_is_given_up(
 
 
 async def test_an_answer_of_just_the_allowed_size_is_taken_also_compressed() -> None:
-    for body, headers in ((b"x" * 1_000, {}), (gzip.compress(b"x" * 1_000), {"content_encoding": "gzip"})):
-        async with WebServer(says(body, **headers)) as server:
-            assert (await get(egress(LOCAL), server.url)).body == b"x" * 1_000
+    body = b"x" * 1_000
+    for answer in (says(body), says(gzip.compress(body), content_encoding="gzip")):
+        async with WebServer(answer) as server:
+            assert (await get(egress(LOCAL), server.url)).body == body
 
 
 async def talks_nonsense(asked: Asked, writer: asyncio.StreamWriter) -> None:
@@ -248,6 +281,20 @@ async def test_what_is_no_http_is_broken(answer: Callable[..., asyncio.Future[No
         assert await fails(egress(LOCAL), server.url) == "broken"
 
 
+async def shouts(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"A" * 50_000 + b"\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def test_what_a_server_says_in_place_of_http_does_not_fill_the_log() -> None:
+    async with WebServer(shouts) as server:
+        with pytest.raises(FetchError) as raised:
+            await get(egress(LOCAL), server.url)
+    assert raised.value.kind == "broken"
+    assert len(str(raised.value)) < 300
+
+
 async def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError("no such name")
@@ -255,6 +302,8 @@ async def test_a_closed_port_and_an_unknown_name_are_unreachable() -> None:
     async with WebServer(says({})) as server:
         url = server.url
     assert await fails(egress(LOCAL), url) == "unreachable"
+    with pytest.raises(FetchError, match=r"the connection failed: \S"):
+        await get(egress(LOCAL), url)
     assert await fails(egress(lookup=unknown), f"http://{NAME}/") == "unreachable"
     assert await fails(egress(lookup=leads_to()), f"http://{NAME}/") == "unreachable"
 

@@ -81,3 +81,9 @@ def test_check_refuses_what_serve_refuses(case: str) -> None:
 def test_every_code_has_a_configuration_that_is_refused_with_it() -> None:
     covered = {one.code for case in CASES for one in expected(REFUSED / case)}
     assert {str(code) for code in ConfigCode} - covered == {str(code) for code in ELSEWHERE}
+
+
+def test_no_secret_of_a_webhook_is_repeated() -> None:
+    text = str(refusal(REFUSED / "webhook_secret", "check"))
+    assert "webhooks.secrets" in text
+    assert "s3cr3t" not in text

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from hub.auth.api_keys import hashed
 from hub.auth.tokens import EXAMPLE_SECRET
 from hub.settings.case import Mode
 from hub.settings.load import load
+from hub.settings.problem import ConfigError
 from hub.settings.report import Report
 from hub.settings.rules import check_rules
 
@@ -208,6 +212,75 @@ def test_a_private_key_in_the_place_of_a_public_one_is_refused_unseen(rsa_key: r
     (line,) = broken(auth={"jwt": {"public_key": pem, "algorithms": ["RS256"]}})
     assert "(E161)" in line
     assert pem.splitlines()[1] not in line
+
+
+HASH = hashed("k4vK2mWq8sT1zXyP")
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "text"),
+    [
+        ({"a": {"key": HASH}}, "", ""),
+        ({"a": {"key": HASH, "until": "2020-01-01T00:00:00Z"}}, "", ""),
+        (
+            {"a": {"key": "sha256:" + "0" * 63}},
+            "E161",
+            "64 hexadecimal digits follow. `hub token api-key` makes",
+        ),
+        ({"a": {"key": "sha256:k4vK2mWq8sT1zXyP"}}, "E161", "64 hexadecimal digits follow"),
+        ({"a": {"key": "k4vK2mWq8sT1zXy"}}, "E160", "it has 15 bytes, and at least 16 are needed"),
+        ({"a": {"key": "abababababababab"}}, "E160", "it repeats a shorter text"),
+        ({"a": {"key": HASH}, "b": {"key": "k4vK2mWq8sT1zXyP"}}, "E114", "it is the key of `a` too"),
+        (
+            {"a": {"key": HASH}, "b": {"key": f"sha256:{HASH[7:].upper()}"}},
+            "E114",
+            "it is the key of `a` too",
+        ),
+    ],
+)
+def test_keys_and_their_hashes_are_checked_and_never_repeated(
+    keys: dict[str, Any], code: str, text: str
+) -> None:
+    lines = broken(auth={"jwt": {"secret": SECRET}, "api_keys": keys})
+    assert len(lines) == (1 if code else 0)
+    for line in lines:
+        assert code in line
+        assert text in line
+        assert not any(key["key"].removeprefix("sha256:") in line for key in keys.values())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"key": ["k4vK2mWq8sT1zXyP"]},
+        {"key": {"k4vK2mWq8sT1zXyP": 1}},
+        {"key": "k4vK2mWq8sT1zXyP", "until": "k4vK2mWq8sT1zXyP"},
+        {"key": "k4vK2mWq8sT1zXyP", "until": 1},
+        {"keys": "k4vK2mWq8sT1zXyP"},
+        "k4vK2mWq8sT1zXyP",
+        ["k4vK2mWq8sT1zXyP"],
+    ],
+)
+def test_a_key_in_the_wrong_place_is_a_mistake_and_not_repeated(
+    key: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = json.dumps({"version": 1, "auth": {"jwt": {"secret": SECRET}, "api_keys": {"a": key}}})
+    (tmp_path / "hub.yaml").write_text(written)
+    with pytest.raises(ConfigError) as caught:
+        load(Path("hub.yaml"), {}).settings  # noqa: B018 - the mistake is told when they are asked for
+    until = isinstance(key, dict) and key.get("until") == "k4vK2mWq8sT1zXyP"
+    assert until or "k4vK2mWq8sT1zXyP" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "auth", [SECRET, {"jwt": SECRET}, {"jwt": {"previous": SECRET}}, {"api_keys": SECRET}]
+)
+def test_a_secret_where_a_map_belongs_is_not_repeated(auth: Any, tmp_path: Path) -> None:
+    (tmp_path / "hub.yaml").write_text(json.dumps({"version": 1, "auth": auth}))
+    with pytest.raises(ConfigError, match="found a text, where a map is needed") as caught:
+        load(tmp_path / "hub.yaml", {}).settings  # noqa: B018 - as above
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("scope", ["*", "publish", "publish:*", "*:news:{section}", "presence_stats:chat:*"])

@@ -43,6 +43,10 @@ def test_literals_and_secrets_are_found_in_their_place() -> None:
     assert shape.secret(Tree, ("named", "x", "secret"))
     assert shape.secret(Tree, ("named", "x", "secret", 0))
     assert not shape.secret(Tree, ("named", "x", "kind"))
+    assert shape.holds_secret(Tree, ())
+    assert shape.holds_secret(Tree, ("named",))
+    assert shape.holds_secret(Tree, ("named", "x"))
+    assert not shape.holds_secret(Tree, ("named", "x", "kind"))
 
 
 def test_strays_are_found_wherever_one_model_alone_may_stand() -> None:

@@ -36,8 +36,10 @@ def taken(event: str, raw: bytes) -> Any:
         ("connect", b'{"user": "ann"}', Accept(identity=Identity("ann"))),
         (
             "connect",
-            b'{"user": "ann", "info": {"n": "A"},\n"expires_at": 2000, "claims": {"role": "editor", '
-            b'"topics": {"b:*": ["pub"]}}}',
+            (
+                b'{"user": "ann", "info": {"n": "A"},\n"expires_at": 2000, "claims": {"role": "editor", '
+                b'"topics": {"b:*": ["pub"]}}}'
+            ),
             Accept(
                 identity=Identity(
                     "ann",

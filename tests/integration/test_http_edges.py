@@ -1,0 +1,352 @@
+"""The edges of HTTP on the hub's own server: what is slow, too much, or read differently by two servers in a row."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from hub.testing import LiveHub
+from hub.transports.http_protocol import UNREAD_BYTES
+from hub.transports.strict_requests import FIELDS, HEADER_BYTES, LINE_BYTES
+from tests.services.raw_socket import RawSocket, handshake
+
+LIVE = "/health/live"
+ALIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"POST /api/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+"""What somebody would have the hub read who can only add to a body; it would be answered by a 401."""
+SOCKET = "/connection/websocket"
+
+
+def post(*headers: bytes, body: bytes = b"", path: bytes = b"/api/publish") -> bytes:
+    """A request whose headers are as they are given."""
+    return b"".join(
+        [b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n", *(h + b"\r\n" for h in headers), b"\r\n", body]
+    )
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LiveHub]:
+    topics = {"open:{x}": {"allow": {"subscribe": "anyone", "publish": "anyone"}}}
+    with LiveHub({"auth": {"anonymous": True}, "topics": topics}) as live:
+        yield live
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveHub]:
+    """A hub that waits half a second for headers, and for bodies."""
+    for name in ("HEADER_SECONDS", "BODY_SECONDS"):
+        monkeypatch.setattr(f"hub.transports.http_protocol.{name}", 0.5)
+    with LiveHub(
+        {"auth": {"anonymous": True}, "topics": {"open:{x}": {"allow": {"publish": "anyone"}}}}
+    ) as live:
+        yield live
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
+
+
+def answered(hub: LiveHub, sent: bytes) -> list[int]:
+    """The statuses of all answers until the server closes; it is asked to, in a request behind, if it reads on."""
+    with RawSocket(hub.url) as socket:
+        socket.send(sent)
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):
+            socket.finish_sending()
+        return statuses(socket.rest())
+
+
+AMBIGUOUS = {
+    "a length and chunks": post(
+        b"Content-Length: 4", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n" + SMUGGLED
+    ),
+    "chunks and a length": post(
+        b"Transfer-Encoding: chunked", b"Content-Length: 4", body=b"0\r\n\r\n" + SMUGGLED
+    ),
+    "two lengths": post(b"Content-Length: 0", b"Content-Length: 66", body=SMUGGLED),
+    "one length twice": post(b"Content-Length: 2", b"Content-Length: 2", body=b"{}"),
+    "a list of lengths": post(b"Content-Length: 2, 2", body=b"{}"),
+    "a signed length": post(b"Content-Length: +2", body=b"{}"),
+    "a negative length": post(b"Content-Length: -2", body=b"{}"),
+    "a length in hexadecimals": post(b"Content-Length: 0x2", body=b"{}"),
+    "a length that does not fit": post(b"Content-Length: 99999999999999999999999", body=b"{}"),
+    "a length of nothing": post(b"Content-Length: ", body=SMUGGLED),
+    "a folded header": post(b"X-A: b", b" c", b"Content-Length: 2", body=b"{}"),
+    "a folded length": post(b"Content-Length:", b" 2", body=b"{}"),
+    "a folded coding": post(b"Transfer-Encoding:", b" chunked", body=b"0\r\n\r\n"),
+    "a space before the first header": b"GET /health/live HTTP/1.1\r\n Host: x\r\n\r\n",
+    "a space before the colon": post(b"Content-Length : 2", body=b"{}"),
+    "a tab before the colon": post(b"Transfer-Encoding\t: chunked", body=b"0\r\n\r\n"),
+    "a bare LF behind a header": ALIVE[:-2] + b"\n\r\n",
+    "a bare LF as the empty line": ALIVE + b"\n",
+    "a bare LF behind the request's line": b"GET /health/live HTTP/1.1\nHost: x\r\n\r\n",
+    "a bare CR in a header": ALIVE + b"X-A: b\rX-C: d\r\n\r\n",
+    "NUL in a header": ALIVE + b"X-A: b\0c\r\n\r\n",
+    "a header without a name": ALIVE + b": b\r\n\r\n",
+    "a header without a colon": ALIVE + b"nothing\r\n\r\n",
+    "a name with a space": ALIVE + b"X A: b\r\n\r\n",
+    "no Host": b"GET /health/live HTTP/1.1\r\n\r\n",
+    "two Hosts": ALIVE + b"Host: y\r\n\r\n",
+    "an HTTP to come": b"GET /health/live HTTP/2.0\r\nHost: x\r\n\r\n",
+    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a line of three words too many": b"GET /health/live HTTP/1.1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a target with a space": b"GET /health/live /x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no method that is known": b"FETCH /health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    "chunks by HTTP/1.0": b"POST /api/publish HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "TLS": bytes.fromhex("16030100c8010000c40303") + bytes(64),
+}
+CODINGS = [
+    "identity",
+    "gzip",
+    "gzip, chunked",
+    "chunked, chunked",
+    "chunked, identity",
+    "xchunked",
+    "chunked;q=1",
+    "\x0bchunked",
+]
+CHUNKS = {
+    "a size that is none": b"zz\r\n{}\r\n0\r\n\r\n",
+    "a size in the C way": b"0x2\r\n{}\r\n0\r\n\r\n",
+    "a signed size": b"+2\r\n{}\r\n0\r\n\r\n",
+    "a negative size": b"-2\r\n{}\r\n0\r\n\r\n",
+    "an empty size": b"\r\n{}\r\n0\r\n\r\n",
+    "a space before the size": b" 2\r\n{}\r\n0\r\n\r\n",
+    "a size with an underscore": b"0_2\r\n{}\r\n0\r\n\r\n",
+    "a size beyond 64 bits": b"10000000000000002\r\n{}\r\n0\r\n\r\n",
+    "a chunk longer than its size": b"2\r\n{}{}\r\n0\r\n\r\n",
+    "a bare LF behind the size": b"2\n{}\r\n0\r\n\r\n",
+    "a bare LF behind the chunk": b"2\r\n{}\n0\r\n\r\n",
+    "a bare LF in an extension": b"2;a\nb\r\n{}\r\n0\r\n\r\n",
+    "a bare CR behind the size": b"2\r{}\r\n0\r\n\r\n",
+    "a length behind the last chunk": b"2\r\n{}\r\n0\r\nContent-Length: 66\r\n\r\n",
+    "a coding behind the last chunk": b"2\r\n{}\r\n0\r\nTransfer-Encoding: identity\r\n\r\n",
+    "NUL in an extension": b"2;a=\0\r\n{}\r\n0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", AMBIGUOUS)
+def test_what_two_servers_may_understand_differently_is_refused_and_nothing_read_behind_it(
+    hub: LiveHub, what: str
+) -> None:
+    (found,) = answered(hub, AMBIGUOUS[what] + ALIVE + b"\r\n") or [0]
+    assert found in (400, 501, 505), "what lay behind would be a second answer"
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_only_transfer_coding_is_chunked(hub: LiveHub, coding: str) -> None:
+    header = b"Transfer-Encoding: " + coding.encode()
+    assert answered(hub, post(header, body=b"0\r\n\r\n" + SMUGGLED)) in ([400], [501])
+
+
+def test_a_transfer_coding_is_named_once(hub: LiveHub) -> None:
+    twice = [b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"]
+    for both in (twice, twice[::-1]):
+        assert answered(hub, post(*both, body=b"0\r\n\r\n" + SMUGGLED)) in ([400], [501])
+
+
+@pytest.mark.parametrize("path", [b"/api/publish", b"/nothing"])
+@pytest.mark.parametrize("what", CHUNKS)
+def test_bad_chunks_end_the_connection_with_at_most_one_answer(hub: LiveHub, what: str, path: bytes) -> None:
+    sent = post(b"Transfer-Encoding: chunked", body=CHUNKS[what] + SMUGGLED, path=path)
+    assert answered(hub, sent) in ([400], [401], [404], [])
+
+
+def test_trailers_and_extensions_of_chunks_mean_nothing(hub: LiveHub) -> None:
+    trailed = b'2;a="b;c"\r\n{}\r\n0;x\r\nX-API-Key: ' + hub.api_key.encode() + b"\r\n\r\n"
+    assert answered(hub, post(b"Transfer-Encoding: chunked", body=trailed) + ALIVE + b"\r\n") == [401, 200]
+
+
+def test_requests_behind_one_another_are_answered_each_once(hub: LiveHub) -> None:
+    sent = (
+        ALIVE
+        + b"\r\n"
+        + post(b"Content-Length: 2", body=b"{}")
+        + post(b"Transfer-Encoding: chunked", body=b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n")
+    )
+    assert answered(hub, sent + ALIVE + b"\r\n") == [200, 401, 401, 200]
+
+
+def test_nothing_is_read_behind_an_upgrade_to_something_else(hub: LiveHub) -> None:
+    upgrade = (
+        ALIVE
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    )
+    assert answered(hub, upgrade + SMUGGLED) == [200]
+    assert answered(hub, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED)[1:] == []
+
+
+def test_nothing_is_read_behind_a_handshake_that_was_refused(hub: LiveHub) -> None:
+    with RawSocket(hub.url) as socket:
+        socket.send(handshake("x", SOCKET, Sec_WebSocket_Version="99") + SMUGGLED)
+        assert statuses(socket.rest()) == [426]
+
+
+def fields(count: int, size: int) -> bytes:
+    """Headers, so many of them (with Host), of so many bytes each."""
+    return b"".join(b"X-%04d: " % number + b"v" * (size - 6) + b"\r\n" for number in range(count - 1))
+
+
+@pytest.mark.parametrize(
+    ("what", "headers", "status"),
+    [
+        ("as many fields as may come", fields(FIELDS, 20), 200),
+        ("one more", fields(FIELDS + 1, 20), 431),
+        ("a field as long as may be", fields(2, LINE_BYTES), 200),
+        ("a longer one", fields(2, LINE_BYTES + 1), 431),
+        ("as much in all as may come", fields(8, LINE_BYTES), 200),
+        ("more in all", fields(HEADER_BYTES // LINE_BYTES + 2, LINE_BYTES), 431),
+    ],
+)
+@pytest.mark.parametrize("piece", [1_000_000, 4_096])
+def test_headers_are_capped(hub: LiveHub, what: str, headers: bytes, status: int, piece: int) -> None:
+    sent = ALIVE + headers + b"\r\n"
+    with RawSocket(hub.url) as socket:
+        try:
+            for at in range(0, len(sent), piece):
+                socket.send(sent[at : at + piece])
+        except OSError:
+            assert status != 200
+        found = socket.until(b"\r\n") if status == 200 else socket.rest()
+    # Who is still sending when he is refused may see a reset for the answer.
+    assert statuses(found) == [status] or (status == 431 and piece == 4_096 and not found)
+
+
+@pytest.mark.parametrize("upgrades", [False, True])
+def test_the_target_is_capped(hub: LiveHub, upgrades: bool) -> None:
+    target = "/" + "x" * LINE_BYTES
+    sent = handshake("x", target) if upgrades else f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    assert answered(hub, sent) == [414]
+    assert answered(hub, sent.replace(b"xx", b"x", 1))[:1] == [403 if upgrades else 404]
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET", ALIVE[:30], ALIVE, handshake("x", SOCKET)[:-2]])
+def test_a_head_that_drips_in_is_given_up(impatient: LiveHub, begin: bytes) -> None:
+    begun = time.monotonic()
+    with RawSocket(impatient.url) as socket:
+        socket.send(begin)
+        try:
+            while time.monotonic() < begun + 5:
+                time.sleep(0.05)
+                socket.send(b"G" if len(begin) < 4 else b"X-A: b\r\n")
+        except OSError:
+            pass
+    assert time.monotonic() - begun < 3, "each byte put the deadline off"
+
+
+@pytest.mark.parametrize("path", [b"/api/publish", b"/api/topics/open:a", b"/nothing"])
+@pytest.mark.parametrize("drip", [b"", b" ", b"1\r\n \r\n", b"1;x\r\n", b"X-A: b\r\n"])
+def test_a_body_that_drips_in_is_given_up(impatient: LiveHub, path: bytes, drip: bytes) -> None:
+    chunked = len(drip) > 1
+    header = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 1000"
+    key = b"X-API-Key: " + impatient.api_key.encode()
+    start = b"0\r\n" if drip[:1] == b"X" else b""
+    begun = time.monotonic()
+    with RawSocket(impatient.url) as socket:
+        socket.send(post(header, key, path=path, body=start))
+        try:
+            while time.monotonic() < begun + 5:
+                time.sleep(0.05)
+                socket.send(drip or b"")
+                if not drip:
+                    socket.rest()
+                    break
+        except OSError:
+            pass
+    assert time.monotonic() - begun < 3
+
+
+def test_a_body_that_comes_in_time_is_taken_however_small_its_pieces(hub: LiveHub) -> None:
+    body = b'{"channel":"open:a","data":1}'
+    key = b"X-API-Key: " + hub.api_key.encode()
+    with RawSocket(hub.url) as socket:
+        socket.send(post(b"Content-Length: %d" % len(body), key))
+        for at in range(len(body)):
+            socket.send(body[at : at + 1])
+        assert statuses(socket.until(b"\r\n")) == [200]
+
+
+@pytest.mark.parametrize("round_", [b"1;" + b"x" * 4_000 + b"\r\n \r\n", b"X-A: " + b"x" * 4_000 + b"\r\n"])
+def test_a_body_is_not_made_of_what_lies_round_its_chunks(hub: LiveHub, round_: bytes) -> None:
+    key = b"X-API-Key: " + hub.api_key.encode()
+    start = b"" if round_[:1] == b"1" else b"1\r\n \r\n0\r\n"
+    sent = 0
+    with RawSocket(hub.url) as socket:
+        socket.send(post(b"Transfer-Encoding: chunked", key, body=start))
+        try:
+            while sent < 20_000_000:
+                socket.send(round_)
+                sent += len(round_)
+        except OSError:
+            pass
+    assert sent < 10_000_000
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_over_its_cap_is_refused_before_it_has_come(hub: LiveHub, chunked: bool) -> None:
+    key = b"X-API-Key: " + hub.api_key.encode()
+    with RawSocket(hub.url) as socket:
+        if chunked:
+            socket.send(post(b"Transfer-Encoding: chunked", key))
+            piece = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+            for _ in range(20):
+                socket.send(piece)
+        else:
+            socket.send(post(b"Content-Length: 100000000", key))
+        assert statuses(socket.until(b"\r\n\r\n")) == [413]
+        # Who goes on sending is read from for a while, so that it sees the answer, and then cut.
+        sent = 0
+        with contextlib.suppress(OSError):
+            while sent < 3 * UNREAD_BYTES:
+                socket.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+                sent += 65_536
+        assert 1_000_000 < sent < 2 * UNREAD_BYTES
+
+
+HANDSHAKES = {
+    "two keys": ({"add": b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 400),
+    "no key": ({"Sec_WebSocket_Key": ""}, 400),
+    "a key of 15 bytes": ({"Sec_WebSocket_Key": "MTIzNDU2Nzg5MDEyMzQ1"}, 400),
+    "a key of 17 bytes": ({"Sec_WebSocket_Key": "MTIzNDU2Nzg5MDEyMzQ1Njc="}, 400),
+    "a key without its padding": ({"Sec_WebSocket_Key": "A" * 22}, 400),
+    "a key in the alphabet of URLs": ({"Sec_WebSocket_Key": "_" * 22 + "=="}, 400),
+    "a key with something behind": ({"Sec_WebSocket_Key": "A" * 22 + "==x"}, 400),
+    "no version": ({"Sec_WebSocket_Version": ""}, 426),
+    "an older version": ({"Sec_WebSocket_Version": "8"}, 426),
+    "a list of versions": ({"Sec_WebSocket_Version": "13, 8"}, 426),
+    "13 twice": ({"add": b"Sec-WebSocket-Version: 13"}, 426),
+    "13 in another form": ({"Sec_WebSocket_Version": "013"}, 426),
+    "a body": ({"Content_Length": "5"}, 400),
+    "a body in chunks": ({"Transfer_Encoding": "chunked"}, 400),
+    "another method": ({"method": b"POST"}, 400),
+    "HEAD": ({"method": b"HEAD"}, 400),
+    "an old HTTP": ({"version": b"HTTP/1.0"}, 400),
+}
+
+
+@pytest.mark.parametrize("path", [SOCKET, "/connection/uni_websocket", "/ws/open:a"])
+@pytest.mark.parametrize("what", HANDSHAKES)
+def test_a_handshake_is_as_the_standard_has_it_or_refused(hub: LiveHub, what: str, path: str) -> None:
+    changes, status = HANDSHAKES[what]
+    headers = {name: value for name, value in changes.items() if isinstance(value, str)}
+    sent = handshake("x", path, **headers)
+    sent = sent.replace(b"GET", changes.get("method", b"GET")).replace(
+        b"HTTP/1.1", changes.get("version", b"HTTP/1.1")
+    )
+    if "add" in changes:
+        sent = sent[:-2] + changes["add"] + b"\r\n\r\n"
+    with RawSocket(hub.url) as socket:
+        socket.send(sent)
+        answer = socket.rest()
+    assert statuses(answer) == [status]
+    assert (b"sec-websocket-version: 13\r\n" in answer) == (status == 426)
+
+
+def test_a_socket_is_asked_for_by_an_upgrade(hub: LiveHub) -> None:
+    for change in ({"Upgrade": ""}, {"Connection": "keep-alive"}, {"Upgrade": "h2c"}):
+        sent = handshake("x", SOCKET, **change)
+        assert answered(hub, sent) in ([404], [426])
