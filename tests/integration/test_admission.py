@@ -210,64 +210,64 @@ def settled_user(hub: LiveHub, user: str, count: int) -> None:
         time.sleep(0.01)
 
 
-FROM = {"X_Forwarded_For": "203.0.113.7"}
+VISITOR = "203.0.113.7"
 
 
 def bad(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, Sec_WebSocket_Key="short", **FROM))
+    socket.send(handshake(socket.host, CLIENT, Sec_WebSocket_Key="short", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def foreign(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, Origin="https://evil.example", **FROM))
+    socket.send(handshake(socket.host, CLIENT, Origin="https://evil.example", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def unknown(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, "/nothing", **FROM))
+    socket.send(handshake(socket.host, "/nothing", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def refused_token(socket: RawSocket) -> None:
-    socket.open("/ws/open:a?token=bad", **FROM)
+    socket.open("/ws/open:a?token=bad", X_Forwarded_For=VISITOR)
     socket.frame()
 
 
 def not_allowed(socket: RawSocket) -> None:
-    socket.open("/ws/closed:a", **FROM)
+    socket.open("/ws/closed:a", X_Forwarded_For=VISITOR)
     socket.frame()
 
 
 def at_once(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, **FROM))
+    socket.send(handshake(socket.host, CLIENT, X_Forwarded_For=VISITOR))
     socket.reset()
 
 
 def reset(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.reset()
 
 
 def closed(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.send(frame(8, b"\x03\xe8"))
     socket.rest()
 
 
 def half(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.finish_sending()
     socket.rest()
 
 
 def garbage(socket: RawSocket) -> None:
-    socket.open(CLIENT, **FROM)
+    socket.open(CLIENT, X_Forwarded_For=VISITOR)
     socket.send(b"\xff" * 50)
     socket.rest()
 
 
 def failing(socket: RawSocket) -> None:
-    socket.open("/api/echo/back", **FROM)
+    socket.open("/api/echo/back", X_Forwarded_For=VISITOR)
     socket.send(frame(1, b"fail") + frame(8, b"\x03\xe8"))
     socket.rest()
 
@@ -280,7 +280,7 @@ def stream(socket: RawSocket) -> None:
 
 def staying(socket: RawSocket) -> None:
     way = random.choice(WAYS)
-    socket.open(way, **FROM)
+    socket.open(way, X_Forwarded_For=VISITOR)
     if way.startswith("/connection"):
         # Who says nothing is sent away in a while.
         socket.send(command({"id": 1, "connect": {}}) if way == CLIENT else command({}))

@@ -6,9 +6,11 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from hub import metrics
 from hub.testing import LiveHub
 from hub.transports.http_protocol import UNREAD_BYTES
 from hub.transports.strict_requests import FIELDS, HEADER_BYTES, LINE_BYTES
@@ -44,6 +46,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveHub]:
         {"auth": {"anonymous": True}, "topics": {"open:{x}": {"allow": {"publish": "anyone"}}}}
     ) as live:
         yield live
+
+
+def counted(limit: str) -> float:
+    return metrics.REGISTRY.get_sample_value("hub_limited_total", {"limit": limit}) or 0.0
 
 
 def statuses(answer: bytes) -> list[int]:
@@ -238,6 +244,25 @@ def test_a_head_that_drips_in_is_given_up(impatient: LiveHub, begin: bytes) -> N
     assert time.monotonic() - begun < 3, "each byte put the deadline off"
 
 
+def test_what_is_too_long_or_too_slow_is_counted_by_the_limits_name(hub: LiveHub, impatient: LiveHub) -> None:
+    names = ("headers", "header_seconds", "body_seconds", "body_bytes")
+    before = [counted(name) for name in names]
+    key = b"X-API-Key: " + hub.api_key.encode()
+    for sent, status in (
+        (ALIVE + fields(FIELDS + 1, 20) + b"\r\n", 431),
+        (b"GET /" + b"x" * LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (ALIVE, 408),
+        (post(b"Content-Length: 9", key), 408),
+        (post(b"Transfer-Encoding: chunked", key) + b"1;" + b"x" * 100_000 + b"\r\n", 400),
+    ):
+        with RawSocket((impatient if status == 408 else hub).url) as socket:
+            for at in range(0, len(sent), 20_000):
+                socket.send(sent[at : at + 20_000])
+                time.sleep(0.01)
+            assert statuses(socket.rest()) == [status]
+    assert [counted(name) - was for name, was in zip(names, before, strict=True)] == [2, 1, 1, 1]
+
+
 @pytest.mark.parametrize("path", [b"/api/publish", b"/api/topics/open:a", b"/nothing"])
 @pytest.mark.parametrize("drip", [b"", b" ", b"1\r\n \r\n", b"1;x\r\n", b"X-A: b\r\n"])
 def test_a_body_that_drips_in_is_given_up(impatient: LiveHub, path: bytes, drip: bytes) -> None:
@@ -307,7 +332,7 @@ def test_a_body_over_its_cap_is_refused_before_it_has_come(hub: LiveHub, chunked
         assert 1_000_000 < sent < 2 * UNREAD_BYTES
 
 
-HANDSHAKES = {
+HANDSHAKES: dict[str, tuple[dict[str, Any], int]] = {
     "two keys": ({"add": b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 400),
     "no key": ({"Sec_WebSocket_Key": ""}, 400),
     "a key of 15 bytes": ({"Sec_WebSocket_Key": "MTIzNDU2Nzg5MDEyMzQ1"}, 400),
