@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from hub.app import Hub
 from hub.testing import LiveHub
+from tests.services.hub import HubProcess
 from tests.services.raw_socket import RawSocket, command, frame, handshake
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
@@ -326,3 +327,51 @@ def test_however_connections_end_none_is_counted_in_the_end(site: Callable[..., 
     assert (found.count, found.places) == (0, 0)
     for socket in kept:
         socket.__exit__()
+
+
+def let_in(url: str, stack: ExitStack) -> list[bytes]:
+    """The statuses of six who ask to come in and stay."""
+    found = []
+    for _ in range(6):
+        socket = stack.enter_context(RawSocket(url))
+        socket.send(handshake(socket.host, "/ws/open:a", X_Forwarded_For=VISITOR))
+        found.append(socket.until(b"\r\n").split(b" ")[1])
+    return found
+
+
+@pytest.mark.timeout(90)
+def test_a_process_that_has_seen_connections_end_in_all_ways_has_room_for_as_many_as_before(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "echo").mkdir()
+    for name, text in PLUGIN.items():
+        (tmp_path / "echo" / name).write_text(text)
+    (tmp_path / "hub.yaml").write_text(f"""\
+version: 1
+server: {{port: 0}}
+auth: {{anonymous: true}}
+database: {{url: "sqlite://"}}
+limits: {{connections_per_ip: 5}}
+plugins: {{echo: {{use: ./echo}}}}
+topics:
+  "open:{{x}}": {{allow: {json.dumps(ANYONE)}}}
+  "closed:{{x}}": {{allow: {{subscribe: authenticated}}}}
+""")
+    with HubProcess("serve", "--config", "hub.yaml", cwd=tmp_path) as process:
+        url, deadline = process.url(), time.monotonic() + 60
+        for ending in [each for each in ENDINGS if each is not staying] * 4:
+            while True:
+                # Those before may still be on their way out, and take the places of some.
+                with RawSocket(url) as socket, suppress(AssertionError):
+                    ending(socket)
+                    break
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        while True:
+            with ExitStack() as stack:
+                if (found := let_in(url, stack)) == [b"101"] * 5 + [b"429"]:
+                    break
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+    # One that fails is told to the log, by its traceback, as what it is.
+    assert process.said.count("Traceback") == process.said.count("RuntimeError: on purpose") > 0
