@@ -273,7 +273,9 @@ def test_a_key_in_the_wrong_place_is_a_mistake_and_not_repeated(
     assert until or "k4vK2mWq8sT1zXyP" not in str(caught.value)
 
 
-@pytest.mark.parametrize("auth", [SECRET, {"jwt": SECRET}, {"jwt": {"previous": SECRET}}, {"api_keys": SECRET}])
+@pytest.mark.parametrize(
+    "auth", [SECRET, {"jwt": SECRET}, {"jwt": {"previous": SECRET}}, {"api_keys": SECRET}]
+)
 def test_a_secret_where_a_map_belongs_is_not_repeated(auth: Any, tmp_path: Path) -> None:
     (tmp_path / "hub.yaml").write_text(json.dumps({"version": 1, "auth": auth}))
     with pytest.raises(ConfigError, match="found a text, where a map is needed") as caught:
