@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hub import metrics
+from hub.app import Hub
 from hub.testing import LiveHub
 from hub.transports.http_protocol import UNREAD_BYTES
 from hub.transports.strict_requests import FIELDS, HEADER_BYTES, LINE_BYTES
@@ -186,6 +187,21 @@ def test_nothing_is_read_behind_an_upgrade_to_something_else(hub: LiveHub) -> No
     assert answered(hub, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED)[1:] == []
 
 
+def test_what_comes_later_behind_an_upgrade_to_something_else_is_not_read_either(hub: LiveHub) -> None:
+    head = b"GET /sse/open:later HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with RawSocket(hub.url) as socket:
+        socket.send(head)
+        socket.until(b"\n\n")
+        socket.send(b"\xff\x00 no HTTP at all \r\n\r\n")
+        time.sleep(0.2)
+
+        async def publish(hub: Hub) -> None:
+            await hub.node.router.publish("open:later", b'"still here"', trusted=True)
+
+        hub.call(publish)
+        assert b"still here" in socket.until(b"still here")
+
+
 def test_nothing_is_read_behind_a_handshake_that_was_refused(hub: LiveHub) -> None:
     with RawSocket(hub.url) as socket:
         socket.send(handshake("x", SOCKET, Sec_WebSocket_Version="99") + SMUGGLED)
@@ -220,6 +236,18 @@ def test_headers_are_capped(hub: LiveHub, what: str, headers: bytes, status: int
         found = socket.until(b"\r\n") if status == 200 else socket.rest()
     # Who is still sending when he is refused may see a reset for the answer.
     assert statuses(found) == [status] or (status == 431 and piece == 4_096 and not found)
+
+
+@pytest.mark.parametrize("begin", [b"GET /", ALIVE + b"X-A: ", ALIVE + b"X-"])
+def test_a_line_without_an_end_is_not_kept(hub: LiveHub, begin: bytes) -> None:
+    before, begun = counted("headers"), time.monotonic()
+    with RawSocket(hub.url) as socket, contextlib.suppress(OSError):
+        socket.send(begin)
+        while time.monotonic() < begun + 8:
+            socket.send(b"x" * 4_096)
+            time.sleep(0.005)
+    assert counted("headers") == before + 1
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("upgrades", [False, True])
