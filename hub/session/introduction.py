@@ -61,9 +61,6 @@ def _checked(identity: Identity, handler: str, now: float) -> Identity:
         raise ReplyError(INTERNAL)
     if identity.expires_at is not None and identity.expires_at <= now:
         raise ReplyError(EXPIRED)
-    if "iat" not in identity.claims:
-        # Else it would count as issued before everything that is revoked by its time.
-        identity = replace(identity, claims={**identity.claims, "iat": now})
     if identity.info is None:
         return identity
     try:

@@ -75,7 +75,7 @@ async def test_in_a_batch_they_are_methods_like_others(hub: InProcessHub) -> Non
         "/api/batch", json={"commands": commands}, headers={"X-API-Key": str(KEYS["all"]["key"])}
     )
     replies = answer.json()["replies"]
-    assert [list(reply.values())[0] for reply in replies] == [
+    assert [next(iter(reply.values())) for reply in replies] == [
         {},
         {"lifted": True},
         {"revocations": [], "total": 0},
