@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.api.desk import Desk, demand
 from hub.auth.api_keys import ApiKey
 from hub.auth.revocable import key_of, revocable
-from hub.auth.revocations import place
 from hub.errors import BAD_REQUEST, ReplyError
 from hub.model import Revocation
 from hub.protocol import server_api as wire
@@ -53,8 +51,7 @@ async def revocations(desk: Desk, key: ApiKey, request: wire.Revocations) -> wir
     if not 1 <= limit <= MAX_LISTED:
         raise ReplyError(BAD_REQUEST, f"bad request: limit lies between 1 and {MAX_LISTED}")
     found = [each for each in desk.node.revocations if request.user in (None, _user(each))]
-    latest = heapq.nlargest(limit, found, key=place)
-    return wire.RevocationsResult([_shown(each) for each in latest], len(found))
+    return wire.RevocationsResult([_shown(each) for each in found[:limit]], len(found))
 
 
 def _user(entry: Revocation) -> str | None:

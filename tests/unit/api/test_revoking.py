@@ -11,7 +11,7 @@ from hub.api.methods import METHODS
 from hub.settings.reserved import API_METHODS
 from hub.testing import InProcessHub
 
-KEYS = {
+KEYS: dict[str, dict[str, Any]] = {
     "all": {"key": "a-key-that-may-do-all-of-it", "allow": "*"},
     "room": {"key": "a-key-for-one-kind-of-topic", "allow": ["revoke:room:{x}", "unrevoke:room:{x}"]},
     "none": {"key": "a-key-that-may-do-nothing-here", "allow": ["publish"]},
