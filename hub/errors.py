@@ -91,7 +91,11 @@ TOKEN_EXPIRED = Code(
 )
 EXPIRED = Code(110, "expired", "expired", "The identity expired without a token being involved.")
 TOO_MANY_REQUESTS = Code(
-    111, "too_many_requests", "too many requests", "A rate limit was reached; slow down.", True
+    111,
+    "too_many_requests",
+    "too many requests",
+    "A rate of section `limits` was reached; slow down, or raise it.",
+    True,
 )
 UNRECOVERABLE = Code(
     112,
@@ -150,7 +154,10 @@ FORCE_RECONNECT = Code(
 )
 NO_PONG = Code(3012, "no_pong", "no pong", "The client did not answer a ping in time.")
 TOO_MANY_COMMANDS = Code(
-    3013, "too_many_requests", "too many requests", "The client kept on over its command rate."
+    3013,
+    "too_many_requests",
+    "too many requests",
+    "The client kept on over `limits.commands`; gather what it sends, or raise it.",
 )
 STATE_INVALIDATED = Code(
     3014, "state_invalidated", "state invalidated", "Forget token and positions, then connect again."
@@ -236,7 +243,12 @@ SOCKET_BAD_TOPIC = Code(
 SOCKET_TOO_SLOW = Code(
     4008, "socket_too_slow", "slow", "More bytes waited for this socket than its limit allows."
 )
-SOCKET_LIMIT = Code(4009, "socket_limit", "limit exceeded", "A limit of the plain socket was reached.")
+SOCKET_LIMIT = Code(
+    4009,
+    "socket_limit",
+    "limit exceeded",
+    "A limit was reached, or the client kept on over `limits.commands`.",
+)
 
 SOCKET_CODES = (SOCKET_BAD_TOKEN, SOCKET_NOT_ALLOWED, SOCKET_BAD_TOPIC, SOCKET_TOO_SLOW, SOCKET_LIMIT)
 

@@ -68,7 +68,6 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from hub import payloads
 from hub.credentials import WHO, ClientRequest
 from hub.documented import documented
 from hub.egress.fetched import Fetched
@@ -88,6 +87,7 @@ from hub.errors import (
     ReplyError,
     TopicError,
 )
+from hub.fitness import UnfitError, checked
 from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
 from hub.tables import NAMING_CONVENTION
 from hub.topics import check_topic
@@ -507,8 +507,10 @@ def validated(model: type[ModelT], given: Any) -> ModelT:
     """
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(payloads.checked(given or b"{}"))
+            return model.model_validate_json(checked(given or b"{}"))
         return model.model_validate({} if given is None else given)
+    except UnfitError as error:
+        raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
     except ValidationError as error:
         faults = [
             _fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)

@@ -19,6 +19,7 @@ from hub import metrics, payloads, recovery
 from hub.broker.base import INTERNAL_PREFIX, Outgoing, PublishResult
 from hub.broker.broadcast import Bridge
 from hub.errors import BAD_REQUEST, NOT_AVAILABLE, UNKNOWN_TOPIC, BrokerError, ReplyError
+from hub.fitness import doubtful
 from hub.handlers import Call, HandlerTable, TopicRule
 from hub.live import LiveTopic, Subscription
 from hub.model import (
@@ -186,7 +187,7 @@ class Router:
         """
         options = rule.options
         plain = not rule.publish and options.schema is None
-        if not plain or len(raw) > options.max_bytes or payloads.doubtful(raw):
+        if not plain or len(raw) > options.max_bytes or doubtful(raw):
             return None
         started = monotonic()
         outgoing = Outgoing(

@@ -97,8 +97,10 @@ REGISTERS: Final = {
         "HubClient._pushes",
         "HubClient._replies",
     },
-    "metrics, as many as there are": {
+    "metrics and limits, as many as there are": {
         "HotHistogram._counts_since",
+        "Meters._quiet_until",
+        "Meters._untold",
         "Refusals._told",
         "_Sum._values",
         "_Sums._sums",
@@ -111,6 +113,7 @@ REGISTERS: Final = {
         "Comparison._wheel",
         "HubHttpProtocol._body_deadlines",
         "HubHttpProtocol._deadlines",
+        "_Told._notices",
     },
 }
 """What grows and is no queue: nothing waits there to be taken, it is what there is."""

@@ -228,14 +228,18 @@ class LimitSettings(Strict):
     )
     commands: _PerSecond | None = Field(
         50,
-        description="Commands of one connection in a second, twice as many at once; beyond them error 111.",
+        description="Commands of one connection in a second, at once twice as many, and as many as subscriptions; "
+        "beyond it 111, then 3013.",
     )
     publishes_per_user: _PerSecond | None = Field(
         50,
-        description="Publications of one user in a second, over all connections; the anonymous one is no user.",
+        description="Publications of one user in a second, over all connections; the anonymous one is no user. "
+        "Beyond it 111 or 429.",
     )
     publishes_per_topic: _PerSecond | None = Field(
-        200, description="Publications of clients on one topic in a second; those of the server do not count."
+        200,
+        description="Publications of clients on one topic in a second; those of the server do not count. "
+        "Beyond it 111 or 429.",
     )
     api_requests: _PerSecond | None = Field(
         5_000, description="Commands with one API key in a second, twice as many at once; beyond them 429."

@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hub.auth.claims import granted_topics, server_subscriptions
 from hub.errors import DISCONNECT_CODES, REPLY_CODES, Disconnect, InvalidToken, ReplyError, TopicError
+from hub.fitness import MAX_DEPTH, UnfitError, check, too_deep
 from hub.model import Identity, Publication
-from hub.nesting import MAX_DEPTH, too_deep
 from hub.plugin import Accept, Context
 from hub.topics import check_topic
 
@@ -76,6 +76,9 @@ def take(event: str, raw: bytes, ctx: Context[Any], arguments: tuple[Any, ...]) 
         if too_deep(raw):
             raise BadAnswer(f"it is nested deeper than {MAX_DEPTH} levels")
         answer = msgspec.json.decode(raw, type=shape)
+        check(raw, twice=False)
+    except UnfitError as error:
+        raise BadAnswer(str(error)) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadAnswer(_why(error)) from None
     if answer.error is not None and answer.disconnect is not None:

@@ -26,6 +26,7 @@ Failure: TypeAlias = Literal[
 ]
 _AWAY: Final = frozenset({"refused", "unreachable", "timeout"})
 _IS_AWAY: Final = "it counts as away"
+_NO_TIME: Final = "its other requests took all the time that there is"
 _AWAY_STATUSES: Final = frozenset({502, 503, 504})
 
 
@@ -70,9 +71,12 @@ class Endpoint:
             raise Unanswered("away", _IS_AWAY)
         await self._turn()
         try:
+            left = deadline - loop.time()
+            if left <= 0:
+                raise Unanswered("busy", _NO_TIME)
             if not self._breaker.admit(loop.time()):
                 raise Unanswered("away", _IS_AWAY)
-            return await self._request(body, now, deadline - loop.time())
+            return await self._request(body, now, left)
         finally:
             self._room.release()
 
@@ -85,7 +89,7 @@ class Endpoint:
             async with asyncio.timeout(self._terms.timeout):
                 await self._room.acquire()
         except TimeoutError:
-            raise Unanswered("busy", "its other requests took all the time that there is") from None
+            raise Unanswered("busy", _NO_TIME) from None
         finally:
             self._waiting -= 1
 
@@ -96,6 +100,8 @@ class Endpoint:
             answered = fetched.status not in _AWAY_STATUSES
         except FetchError as error:
             answered = error.kind not in _AWAY
+            if error.kind == "timeout" and seconds < self._terms.timeout / 2:
+                answered = None  # It was busy with the others, or the wait for one's turn took the time.
             raise Unanswered(error.kind, str(error)) from None
         finally:
             self._note(answered)
@@ -114,7 +120,7 @@ class Endpoint:
             self.target,
             headers=headers,
             body=body,
-            seconds=max(seconds, 0.001),
+            seconds=seconds,
             max_bytes=self._terms.max_bytes,
         )
 

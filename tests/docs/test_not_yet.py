@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from hub.loader.compose import compose
-from hub.settings.load import load
-from hub.settings.problem import ConfigError
 from hub.testing import LiveHub
 from tests.docs.markdown import ROOT
 
@@ -25,17 +21,6 @@ def hub() -> Iterator[LiveHub]:
     topics = {"lobby": {"allow": {"subscribe": "anyone", "publish": "anyone"}}}
     with LiveHub({"topics": topics}, dev_page=True) as live:
         yield live
-
-
-def refused(config: Mapping[str, Any]) -> Callable[[LiveHub], str]:
-    def code(_: LiveHub) -> str:
-        try:
-            compose(load(None, {}, overlay={"auth": {"anonymous": True}, **config}), "check")
-        except ConfigError as error:
-            return ", ".join(sorted({str(problem.code) for problem in error.problems}))
-        return "taken"
-
-    return code
 
 
 def answered(*paths: str) -> Callable[[LiveHub], str]:
@@ -75,10 +60,6 @@ NOT_YET: dict[str, list[tuple[Callable[[LiveHub], str], str]]] = {
     ],
     "protobuf": [(ended(PROTOBUF_CONNECT, protocol="centrifuge-protobuf"), "3501")],
     "map subscriptions": [(ended(CONNECT, MAP), "107")],
-    "rate limits": [
-        (refused({"client": {"rate": 5}}), "E101"),
-        (refused({"server": {"connections": 5}}), "E101"),
-    ],
     "admin page": [(answered("/admin/", "/asyncapi.json"), "404")],
 }
 

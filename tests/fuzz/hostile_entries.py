@@ -2,8 +2,8 @@
 
 An entry has a `name`, what to `expect` of the hub, and a list `send` of texts (bytes, as Latin-1 has them) or of these:
 `head` (a good handshake with changes), `frame` (its first byte, with a `payload`, several `times`), `text` and `json`
-(a frame with that), `zip` (a compressed frame), `post` (a request to a `path` with a `body`). `<<x*9>>` is nine times x,
-`$token` the entry's `token`, `$key` an API key.
+(a frame with that), `zip` (a compressed frame), `post` (a request to a `path` with a `body`). `<<x*9>>` is nine times
+x, `$token` the entry's `token`, `$key` an API key.
 """
 
 from __future__ import annotations

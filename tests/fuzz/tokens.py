@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hub.auth.claims import ClaimNames
 from hub.auth.jwks import MAX_KEYS, KeysError, read_keys
 from hub.auth.keys import FAMILIES, key_of
-from hub.auth.published import Fetched, PublishedKeys
+from hub.auth.published import Document, PublishedKeys
 from hub.auth.ring import KeyRing
 from hub.auth.tokens import TokenVerifier
 from hub.errors import ExpiredToken, InvalidToken
@@ -75,7 +75,7 @@ def key_set() -> bytes:
 def verifier() -> TokenVerifier:
     """One that has keys of all kinds: a secret, keys by name, published ones."""
 
-    async def fetch() -> Fetched:
+    async def fetch() -> Document:
         raise KeysError("nothing is fetched here")
 
     published = PublishedKeys(fetch, algorithms=None, clock=lambda: NOW, monotonic=lambda: 0.0)

@@ -22,6 +22,7 @@ CONFIG = """\
 version: 1
 server: {port: 0, compression: true}
 auth: {anonymous: true}
+limits: {connections_per_ip: null}
 topics: {"open:{x}": {allow: {subscribe: anyone, publish: anyone}}}
 """
 _packer = zlib.compressobj(9, wbits=-15)
@@ -91,6 +92,20 @@ def test_a_bomb_ends_its_connection_and_takes_no_more_memory_than_a_message(
             assert (kind, int.from_bytes(payload[:2], "big")) == (8, code)
     assert memory(hub, "VmHWM") - before < 8 * MIB
     assert "Traceback" not in hub.said
+
+
+def test_idle_connections_keep_nothing_for_compression(hub: HubProcess) -> None:
+    before, count = memory(hub, "VmRSS"), 500
+    text = b'{"id":2,"subscribe":{"channel":"open:a"}}' + b" " * 3_000
+    with ExitStack() as stack:
+        for _ in range(count):
+            socket = stack.enter_context(RawSocket(hub.url()))
+            opened(socket)
+            socket.send(command({"id": 1, "connect": {}}) + compressed(text, whole=True))
+            socket.until(b'"subscribe"')
+        grown = memory(hub, "VmRSS") - before
+    # A context for each direction takes some 300 KiB with the windows that libraries ask for.
+    assert grown < count * 16 * 1024, f"{grown / count / 1024:.0f} KiB each"
 
 
 def test_what_connections_hold_of_messages_under_way_is_what_they_have_sent(hub: HubProcess) -> None:

@@ -162,6 +162,13 @@ async def visit(url: str) -> tuple[list[str], list[str]]:
                 await visitor.ask(client, "GET", f"{path}?ticket={tickets[0]}")
                 await visitor.ask(client, "GET", path, **bearer)
             await visitor.ask(client, "POST", f"/api/topics/own:ann?token={token}", '"fall"')
+            asked = {"action": "subscribe", "topic": "own:ann", "token": token, "subscription_token": token}
+            for body in (
+                json.dumps(asked),
+                json.dumps(asked)[:-2],
+                json.dumps({"action": token, "topic": 7}),
+            ):
+                await visitor.ask(client, "POST", "/api/explain", body, **{"X-API-Key": CLEAR})
         for key in (CLEAR, HASHED, WRONG):
             for path in (
                 "/api/info",

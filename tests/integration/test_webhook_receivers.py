@@ -20,7 +20,7 @@ from tests.services.ports import free_port
 from tests.services.process import ServerProcess
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1u"
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 PROGRAM = Path(__file__).with_name("webhook_receiver.py")
 
 
@@ -91,7 +91,7 @@ def counted(outcome: str) -> float:
 async def test_one_that_is_killed_while_it_is_asked_is_known_at_once_and_found_again(
     receiver: Receiver, client: HubClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 2.0)
     await client.publish("room:a", 1)
     before = counted("broken") + counted("unreachable"), counted("away")
     asking = asyncio.create_task(refused(client, "wait"))
@@ -103,22 +103,21 @@ async def test_one_that_is_killed_while_it_is_asked_is_known_at_once_and_found_a
     assert counted("broken") + counted("unreachable") - before[0] == FAILURES + 1
     assert counted("away") - before[1] == 3
     receiver.begin()
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(2.1)
     await client.publish("room:a", 1)
 
 
 async def test_one_that_freezes_costs_its_callers_the_timeout_and_then_nothing(
     receiver: Receiver, client: HubClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 2.0)
     await client.publish("room:a", 1)
     receiver.freeze()
     before = counted("timeout")
-    started = time.monotonic()
-    await asyncio.gather(*(refused(client) for _ in range(FAILURES)))
+    for _ in range(FAILURES):
+        assert TIMEOUT * 0.9 < await refused(client) < TIMEOUT + 2
     assert counted("timeout") - before == FAILURES
-    assert time.monotonic() - started < FAILURES * TIMEOUT + 1
     assert await refused(client) < TIMEOUT / 2, "it counts as away"
     receiver.thaw()
-    await asyncio.sleep(0.35)
+    await asyncio.sleep(2.1)
     await client.publish("room:a", 1)

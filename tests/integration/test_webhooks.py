@@ -314,7 +314,7 @@ async def test_handlers_run_in_their_order_also_when_they_are_urls(receiver: Rec
 
 async def test_one_that_hangs_costs_only_those_who_wait_for_it(receiver: Receiver) -> None:
     receiver.answers["/publish"] = hangs
-    settings = config(receiver.url, concurrency=4)
+    settings = config(receiver.url, concurrency=4, timeout="3s")
     async with InProcessHub(settings) as hub:
         hub.clock.advance(time.time() - hub.clock.time())
         slow = [await hub.connect(f"u{number}") for number in range(20)]
@@ -325,7 +325,7 @@ async def test_one_that_hangs_costs_only_those_who_wait_for_it(receiver: Receive
         assert await free.rpc("sum", 1) is None
         await free.subscribe("room:b")
         await free.publish("free:a", 1)
-        assert time.monotonic() - started < 0.8, "another URL and other topics do not wait"
+        assert time.monotonic() - started < 2.5, "another URL and other topics do not wait"
         assert len(receiver.at("/publish")) == 4
         failed = await asyncio.gather(*waiting, return_exceptions=True)
         assert {str(error) for error in failed} == {"100 internal server error"}
@@ -351,7 +351,7 @@ async def test_more_than_may_wait_are_refused_at_once(
 async def test_one_that_is_away_is_not_waited_for_and_is_found_again(
     hub: InProcessHub, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 2.0)
     receiver.answers["/publish"] = says({}, 503)
     client = await hub.connect("ann")
     for _ in range(FAILURES + 10):
@@ -362,7 +362,7 @@ async def test_one_that_is_away_is_not_waited_for_and_is_found_again(
     receiver.answers["/publish"] = says({})
     away = [record for record in caplog.records if "counts as away" in record.getMessage()]
     assert len(away) == 1
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2.1)
     await client.publish("room:a", 1)
     await client.publish("room:a", 1)
 
@@ -394,7 +394,7 @@ async def test_goodbyes_wait_for_nobody_and_no_more_of_them_wait_than_may(
         for number in range(6):
             await client.unsubscribe(f"room:{number}")
         await client.subscribe("room:0")
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 3
         await receiver.until("/unsubscribe")
     # One was under way, three waited for it, and of these the stopping node left two.
     assert counted("unsubscribe", "dropped") - before[0] >= 2

@@ -164,17 +164,17 @@ def revocations(asked: list[Question], taken: list[tuple[int, str]]) -> list[dic
 async def done(hub: InProcessHub, question: Question, token: str, subscription: str) -> int:
     """The number that a client gets who does it, 0 for none."""
     client: HubClient = hub.client()
-    topic = {"channel": question.topic}
-    request: dict[str, Any] = {
+    topic: dict[str, Any] = {"channel": question.topic}
+    requests: dict[str, dict[str, Any]] = {
         "subscribe": {**topic, "token": subscription} if subscription else topic,
         "publish": {**topic, "data": {}},
         "presence": topic,
         "history": topic,
         "rpc": {"method": "report", "data": {}},
-    }[question.action]
+    }
     try:
         await client.connect(**({"token": token} if token else {}))
-        await client.command(question.action, request)
+        await client.command(question.action, requests[question.action])
     except ReplyError as refusal:
         return refusal.code
     except PushTimeoutError:

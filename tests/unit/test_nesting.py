@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.errors import ReplyError
-from hub.nesting import MAX_DEPTH, too_deep
+from hub.fitness import MAX_DEPTH, too_deep
 from hub.testing import InProcessHub
 
 

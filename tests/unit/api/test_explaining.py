@@ -75,7 +75,11 @@ async def test_fields_of_another_type_are_a_bad_request(hub: InProcessHub, wrong
 
 async def test_user_and_roles_stand_where_tokens_have_them(hub: InProcessHub) -> None:
     bearer = hub.token("", sub=None, account={"id": "ann", "groups": ["editor"]})
-    for who in ({"token": bearer}, {"claims": {"account": {"id": "ann", "groups": "editor"}}}):
+    ways: list[dict[str, Any]] = [
+        {"token": bearer},
+        {"claims": {"account": {"id": "ann", "groups": "editor"}}},
+    ]
+    for who in ways:
         found = (await asked(hub, **{**QUESTION, "user": "", **who}))["result"]
         assert (found["allowed"], found["user"], found["error"]) == (True, "ann", 0)
     found = (await asked(hub, **QUESTION, claims={"roles": ["editor"]}))["result"]

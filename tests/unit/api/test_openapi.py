@@ -70,7 +70,7 @@ def test_a_message_may_be_a_bare_text(told: Any) -> None:
 
 def test_tickets_revocations_and_kicks_are_told(told: Any) -> None:
     assert told["paths"]["/api/ticket"]["post"]["responses"]["200"]
-    assert told["components"]["schemas"]["Wanted"]["required"] == ["user"]
+    assert told["components"]["schemas"]["TicketRequest"]["required"] == ["user"]
     assert {"/api/revoke", "/api/unrevoke", "/api/revocations"} <= told["paths"].keys()
     assert "Kick" in str(told["paths"]["/api/chat/rooms/{room}/kicks"]["post"]["requestBody"])
 

@@ -248,6 +248,42 @@ def test_the_operators_rpc_takes_the_place_of_a_plugins(composed: Compose) -> No
     }
 
 
+def test_a_method_has_rules_and_the_place_where_they_stand(composed: Compose) -> None:
+    table = composed(
+        {
+            "mine.py": "async def go(ctx, data): ...\n",
+            "hub.yaml": "rpc:\n  all: 'mine:go'\n  few: {run: 'mine:go', allow: 'role:boss'}\n"
+            "  none: {run: 'mine:go', allow: [nobody]}\n",
+        }
+    ).table
+    found = {name: handler.allow for name, handler in table.rpc.items()}
+    assert found == {"all": None, "few": ("role:boss",), "none": ("nobody",)}
+    assert table.rpc["few"].origin.endswith("hub.yaml:3:3")
+
+
+@pytest.mark.parametrize("rule", ["token", "handler", "user:{user}", "everyone", "role:", "[]"])
+def test_a_method_has_no_topic_for_its_rules_to_ask_about(composed: Compose, rule: str) -> None:
+    texts = {"mine.py": "async def go(ctx, data): ...\n"}
+    with pytest.raises(ConfigError, match=r"rpc\.few\.allow"):
+        composed({**texts, "hub.yaml": f"rpc: {{few: {{run: 'mine:go', allow: {rule!r}}}}}\n"})
+
+
+def test_where_options_stand_is_known_and_the_operators_word_counts(composed: Compose) -> None:
+    table = composed(
+        {
+            "p/plugin.yaml": "name: p\napi: 1\ntopics:\n  'a:{x}':\n    allow: {subscribe: anyone, publish: anyone}\n",
+            "p/__init__.py": "",
+            "hub.yaml": "plugins: {p: {use: p}}\ntopics:\n  'a:{x}': {allow: {publish: nobody}}\n",
+        }
+    ).table
+    found = table.find("a:1")
+    assert found is not None
+    origins = found[0].origins
+    assert origins[""].endswith("plugin.yaml:4:3")
+    assert origins["allow.subscribe"].endswith("plugin.yaml:5:13")
+    assert origins["allow.publish"].endswith("hub.yaml:3:21")
+
+
 def test_sockets_come_as_the_file_has_them(composed: Compose) -> None:
     blueprint = composed(
         {

@@ -13,7 +13,7 @@ from hub.egress.resolver import system_lookup
 from hub.webhooks.breaker import FAILURES
 from hub.webhooks.endpoint import Endpoint, Terms, Unanswered
 from hub.webhooks.signing import Signer, new_secret, read_secret
-from tests.services.web import WebServer, hangs, says
+from tests.services.web import Asked, WebServer, hangs, says
 
 
 @pytest.fixture
@@ -68,14 +68,28 @@ async def test_a_trial_that_is_given_up_leaves_the_way_to_the_next(
 
 async def test_the_wait_for_a_turn_counts_towards_the_timeout(egress: Egress) -> None:
     async with WebServer(hangs) as server:
-        asked = endpoint(server, egress, timeout=0.3)
+        asked = endpoint(server, egress, timeout=0.5)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        failed = await asyncio.gather(*(asked.ask(b"{}", 0) for _ in range(3)), return_exceptions=True)
-        assert loop.time() - started < 0.6
+        failed = await asyncio.gather(*(asked.ask(b"{}", 0) for _ in range(4)), return_exceptions=True)
+        assert loop.time() - started < 1.8
         assert {error.kind for error in failed if isinstance(error, Unanswered)} <= {"timeout", "busy"}
-        assert len(failed) == 3
-        assert server.most == 1
+        assert len(failed) == 4
+
+
+async def test_one_that_is_slow_with_many_at_once_does_not_count_as_away(egress: Egress) -> None:
+    async def slow(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.2)
+        await says({})(asked, writer)
+
+    async with WebServer(slow) as server:
+        asked = endpoint(server, egress, timeout=2, concurrency=2 * FAILURES)
+        answers = await asyncio.gather(*(asked.ask(b"{}", 0) for _ in range(40)), return_exceptions=True)
+        assert answers[: 2 * FAILURES] == [b"{}"] * 2 * FAILURES
+        failed = {error.kind for error in answers if isinstance(error, Unanswered)}
+        assert failed <= {"timeout", "busy"}
+        assert "timeout" in failed
+        assert await asked.ask(b"{}", 0) == b"{}"
 
 
 async def test_no_more_requests_are_under_way_than_may_be(egress: Egress) -> None:
