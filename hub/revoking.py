@@ -123,6 +123,7 @@ class Revoking:
         # Joined before it is stored: what a node reads when it starts has to be as strict as what holds.
         entry = self.revocations.joined(structs.replace(entry, changed=changed, until=self._end(entry)))
         await self._put_in_force(entry)
+        _log.info("revoked: %s", _named(entry))
         return entry
 
     async def lift(self, key: Key) -> bool:
@@ -131,6 +132,7 @@ class Revoking:
         if old is None or old.lifted:
             return False
         await self._put_in_force(lifted(old, self._clock()))
+        _log.info("no longer revoked: %s", _named(old))
         return True
 
     def _end(self, entry: Revocation) -> float | None:
@@ -285,6 +287,12 @@ def _settle(open_: dict[Key, Revocation], done: dict[Key, Revocation]) -> None:
     for key, each in done.items():
         if open_.get(key) is each:
             del open_[key]
+
+
+def _named(entry: Revocation) -> str:
+    """What an entry is about, for the log; ids and names hold no control characters."""
+    what = {"token": "token id", "before": "older tokens of", "topic": f"topic {entry.topic} for"}
+    return f"{what.get(entry.kind, entry.kind)} {entry.subject or 'everybody'}"
 
 
 def _nothing(_: list[Revocation]) -> None:
