@@ -94,7 +94,7 @@ TOO_MANY_REQUESTS = Code(
     111,
     "too_many_requests",
     "too many requests",
-    "A rate of section `limits` was reached; slow down, or raise it.",
+    "A rate of section `limits` was reached; slow down.",
     True,
 )
 UNRECOVERABLE = Code(
