@@ -213,7 +213,10 @@ class Inquiry:
         return self._revocations is not None and self._revocations.bar(identity.user, topic)
 
     def _granted(self, asked: Asked, identity: Identity) -> tuple[Step, Code] | None:
-        """What a subscription token comes to, with the refusal; None where there is none, or it is not asked for."""
+        """What tokens say of the topic before any rule, with the refusal; None where they say nothing."""
+        if asked.action == "subscribe" and asked.topic in identity.subs:
+            why = "the token has the hub subscribe its bearer to the topic, whatever its rules"
+            return Step("channels", True, why), PERMISSION_DENIED
         if not asked.subscription_token or asked.action != "subscribe":
             return None
         refusal = PERMISSION_DENIED
@@ -241,7 +244,7 @@ def _of_no_topic(blank: Answer, granted: tuple[Step, Code] | None) -> Answer:
     step, refusal = granted
     if not step.admits:
         return _by_token(blank, step, refusal, ())
-    verdict = "refused: no pattern matches the topic, though the subscription token is good for it"
+    verdict = "refused: no pattern matches the topic, though a token grants it"
     return replace(blank, error=UNKNOWN_TOPIC.number, verdict=verdict, who=(*blank.who, step))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -181,6 +182,23 @@ WORKER_RESTARTS = Counter(
 
 APART = frozenset({"hub_topics", "hub_broker_up", "hub_build_info"})
 """Gauges whose sum over workers would say nothing: each worker's has a label `worker`. All others are summed."""
+
+
+def session_opened(transport: str) -> None:
+    """Counts a session that has come by one kind of transport."""
+    connections, connects = _sessions(transport)
+    connections.inc()
+    connects.inc()
+
+
+def session_closed(transport: str) -> None:
+    """Counts it no longer as open."""
+    _sessions(transport)[0].dec()
+
+
+@lru_cache(maxsize=16)
+def _sessions(transport: str) -> tuple[Gauge, Counter]:
+    return CONNECTIONS.labels(transport), CONNECTS.labels(transport)
 
 
 def count_request(status: int) -> None:

@@ -59,16 +59,13 @@ A plugin's own refusals have numbers from 400 to 1999. Over HTTP those from 1400
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from logging import Logger
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
-
-from hub.credentials import WHO, ClientRequest
+from hub.credentials import ClientRequest
 from hub.documented import documented
 from hub.egress.fetched import Fetched
 from hub.errors import (
@@ -87,10 +84,11 @@ from hub.errors import (
     ReplyError,
     TopicError,
 )
-from hub.fitness import UnfitError, checked
+from hub.from_file import FromFile
 from hub.model import ANONYMOUS, ClientInfo, HistoryPage, Identity, Position, PresenceStats, Publication
 from hub.tables import NAMING_CONVENTION
 from hub.topics import check_topic
+from hub.validation import query, validated
 
 __all__ = [
     "ANONYMOUS",
@@ -132,7 +130,6 @@ __all__ = [
 
 API_VERSION = 1
 SettingsT = TypeVar("SettingsT")
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +367,7 @@ class Context(Generic[SettingsT]):
         Name one of: `token_id`, a token's `jti`; `user`, all tokens of a user, also later ones; `issued_before`
         (seconds since 1970), older tokens of the user, or of everybody without one; `user` and `topic`, which bars the
         user from that topic alone and leaves the session open. It holds until it is lifted, or `until` (seconds since
-        1970); a token's id is remembered for `limits.token_life` unless that is given.
+        1970); a token's id is remembered for `limits.token_life`, or for ever, unless that is given.
 
         Raises ReplyError 107 for what makes no sense, 106 where as many are in force as may be, 100 (temporary) when
         the database is away and nothing was revoked, and 300 (temporary) when it is stored and holds here, and the
@@ -476,97 +473,3 @@ def context(request: HasScope) -> Context[Any]:
     """The Context of a plugin's own route: identity from the request's token, settings of the plugin."""
     found: Context[Any] = request.scope["hub.context"]
     return found
-
-
-class HasQuery(Protocol):
-    """A Starlette Request, as far as `query` needs it."""
-
-    @property
-    def query_params(self) -> Mapping[str, str]:
-        """What stands behind the question mark."""
-
-
-def query(request: HasQuery) -> dict[str, str]:
-    """The query of a request, without what only says who asks (`token`, `ticket`, `api_key`).
-
-    Raises ReplyError 107 where it holds NUL, which databases choke on.
-    """
-    found = {name: value for name, value in request.query_params.items() if name not in WHO}
-    if any("\0" in text for pair in found.items() for text in pair):
-        raise ReplyError(BAD_REQUEST, "bad request: the query holds the character NUL")
-    return found
-
-
-def validated(model: type[ModelT], given: Any) -> ModelT:
-    """What a client gave, as an instance of a pydantic model.
-
-    `given` is JSON text as bytes (a request's body, a publication's `raw`) or a decoded value (an RPC's data, a
-    request's query); nothing at all counts as an empty object. Raises ReplyError 107 that names each field at fault and
-    the rule that it breaks, and repeats none of the values; also for JSON that is nested too deep, names something
-    twice, or holds NUL or a number beyond 64 bits.
-    """
-    try:
-        if isinstance(given, bytes):
-            return model.model_validate_json(checked(given or b"{}"))
-        return model.model_validate({} if given is None else given)
-    except UnfitError as error:
-        raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
-    except ValidationError as error:
-        faults = [
-            _fault(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)
-        ]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise ReplyError(BAD_REQUEST, f"bad request: {'; '.join(faults[:3])}{more}") from None
-
-
-FileReader: TypeAlias = Callable[[str, type[BaseModel]], BaseModel]
-
-
-class FaultyFile(HubError):
-    """A file named by a setting has mistakes, each of which is reported at its own line."""
-
-    KIND: Final = "faulty_file"
-
-
-@dataclass(frozen=True, slots=True)
-class FromFile:
-    """Makes a setting the path of a YAML file, and its value what the file says.
-
-    For the settings model of a plugin::
-
-        menu: Annotated[Menu, FromFile()] | None = None
-
-    where Menu is a pydantic model. The operator writes `menu: menu.yaml`; a relative path starts at the folder of
-    hub.yaml. The file is read as strictly as hub.yaml, and every mistake in it is reported by `hub check` with its line
-    and column. In code and tests, an instance of the model may be given as it is.
-    """
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Reads the file before the model sees it."""
-
-        def read(given: Any, info: ValidationInfo) -> Any:
-            if isinstance(given, source):
-                return given
-            reader: FileReader | None = (info.context or {}).get("read_file")
-            if not isinstance(given, str):
-                raise PydanticCustomError("string_type", "a file must be named")
-            if reader is None:
-                raise ValueError("files can be read only from the settings in hub.yaml")
-            try:
-                return reader(given, source)
-            except FaultyFile as error:
-                raise PydanticCustomError(FaultyFile.KIND, "the file has mistakes of its own") from error
-
-        return core_schema.with_info_before_validator_function(read, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """What an editor may write there: text."""
-        return {"type": "string"}
-
-
-def _fault(loc: tuple[int | str, ...], message: str) -> str:
-    place = ".".join(str(part) for part in loc)[:80]
-    text = message.removeprefix("Value error, ")
-    return f"{place}: {text}" if place else text

@@ -40,6 +40,8 @@ REREAD_SECONDS: Final = 30.0
 FIRST_SECONDS: Final = 0.3
 """How long a node that starts waits to hear of another."""
 _STEP: Final = 0.02
+_TOLD_AT_ONCE: Final = 100
+"""Entries in one letter to all."""
 
 _TELL: Final = "revocations"
 _ASK: Final = "revocations known"
@@ -86,12 +88,13 @@ class Revoking:
         self._unstored: dict[Key, Revocation] = {}
         self._asked: set[str] = set()
         """Nodes that were asked for all that they know."""
+        self._warned = ""
         cluster.methods[_TELL] = self._hear
         cluster.methods[_ASK] = self._answer
 
     async def start(self) -> None:
         """Reads the database, and asks another node if one is heard of soon. Raises StoreError."""
-        self._take(await self._table.read(self._clock()))
+        await self._read()
         if self._linked:
             await self._hear_of_another()
             await self._ask_newcomers()
@@ -120,6 +123,7 @@ class Revoking:
         # Joined before it is stored: what a node reads when it starts has to be as strict as what holds.
         entry = self.revocations.joined(structs.replace(entry, changed=changed, until=self._end(entry)))
         await self._put_in_force(entry)
+        _log.info("revoked: %s", _named(entry))
         return entry
 
     async def lift(self, key: Key) -> bool:
@@ -128,6 +132,7 @@ class Revoking:
         if old is None or old.lifted:
             return False
         await self._put_in_force(lifted(old, self._clock()))
+        _log.info("no longer revoked: %s", _named(old))
         return True
 
     def _end(self, entry: Revocation) -> float | None:
@@ -160,8 +165,10 @@ class Revoking:
             ) from error
 
     async def _tell(self, entries: list[Revocation]) -> None:
-        with repeatable():
-            await self._cluster.tell(_TELL, msgspec.json.encode(entries))
+        for start in range(0, len(entries), _TOLD_AT_ONCE):
+            with repeatable():
+                part = entries[start : start + _TOLD_AT_ONCE]
+                await self._cluster.tell(_TELL, msgspec.json.encode(part))
 
     # What is heard
 
@@ -183,15 +190,13 @@ class Revoking:
             await self._store()
 
     async def _store(self) -> None:
-        waiting = list(self._unstored.values())
+        waiting = dict(self._unstored)
         try:
-            await self._table.store(waiting)
+            await self._table.store(waiting.values())
         except StoreError as error:
-            _log.warning("revocations of other nodes are stored later: %s", error)
+            self._warn(f"revocations of other nodes are stored later: {error}")
             return
-        for each in waiting:
-            if self._unstored.get(each.key) is each:
-                del self._unstored[each.key]
+        _settle(self._unstored, waiting)
 
     async def _answer(self, body: bytes) -> bytes:
         question = msgspec.json.decode(body, type=Question)
@@ -211,14 +216,24 @@ class Revoking:
                     self._asked.clear()
                 await self._catch_up(reread=waited >= REREAD_SECONDS)
                 waited = 0.0 if waited >= REREAD_SECONDS else waited
+                if not (self._untold or self._unstored):
+                    self._warned = ""
             except Exception as error:  # noqa: BLE001 - whatever it is, the next round comes
-                _log.warning("revocations may be late: %s", error, exc_info=not isinstance(error, HubError))
+                self._warn(
+                    f"revocations may be late: {error}", None if isinstance(error, HubError) else error
+                )
+
+    def _warn(self, text: str, error: Exception | None = None) -> None:
+        """Says it once, however many rounds it lasts."""
+        if text != self._warned:
+            self._warned = text
+            _log.warning("%s", text, exc_info=error)
 
     async def _catch_up(self, *, reread: bool) -> None:
         if self._untold:
-            telling = list(self._untold.values())
-            await self._tell(telling)
-            self._untold = {key: each for key, each in self._untold.items() if each not in telling}
+            telling = dict(self._untold)
+            await self._tell(list(telling.values()))
+            _settle(self._untold, telling)
         if self._unstored:
             await self._store()
         if self._linked:
@@ -232,7 +247,11 @@ class Revoking:
         others = self._cluster.nodes()[1:] if self._linked else []
         if others:
             await self._ask(random.choice(others))  # noqa: S311 - any will do
-        self._take(await self._table.read(self._clock()))
+        await self._read()
+
+    async def _read(self) -> None:
+        async for part in self._table.read(self._clock()):
+            self._take(part)
 
     async def _hear_of_another(self) -> None:
         for _ in range(int(FIRST_SECONDS / _STEP)):
@@ -261,6 +280,19 @@ class Revoking:
         except (NodeAway, BrokerError) as error:
             _log.debug("node %s did not say what is revoked: %s", node, error)
             return False
+
+
+def _settle(open_: dict[Key, Revocation], done: dict[Key, Revocation]) -> None:
+    """Takes out what is done, unless another has taken its place meanwhile."""
+    for key, each in done.items():
+        if open_.get(key) is each:
+            del open_[key]
+
+
+def _named(entry: Revocation) -> str:
+    """What an entry is about, for the log; ids and names hold no control characters."""
+    what = {"token": "token id", "before": "older tokens of", "topic": f"topic {entry.topic} for"}
+    return f"{what.get(entry.kind, entry.kind)} {entry.subject or 'everybody'}"
 
 
 def _nothing(_: list[Revocation]) -> None:

@@ -121,7 +121,9 @@ class TicketDesk:
             identity = await identify(self._node, token)
         elif self._node.table.connect:
             request = client_request(scope, self._origins)
-            identity = (await introduce(self._node, ANONYMOUS, "", request)).identity
+            identity = (
+                await introduce(self._node.table, self._node.clock(), ANONYMOUS, "", request)
+            ).identity
         if identity.anonymous:
             raise ReplyError(UNAUTHORIZED, "this asks for a user's token or an API key")
         return identity

@@ -150,7 +150,7 @@ def _public(key: Any, algorithm: str) -> Any:
         if not isinstance(inside, ec.EllipticCurvePublicKey) or inside.curve.name != _CURVES[algorithm]:
             raise UnusableKey(f"{algorithm} needs a public key on curve {_CURVES[algorithm]}")
     elif not isinstance(inside, rsa.RSAPublicKey) or not _MIN_RSA_BITS <= inside.key_size <= MAX_RSA_BITS:
-        raise UnusableKey(f"{algorithm} needs an RSA public key of at least {_MIN_RSA_BITS} bits")
+        raise UnusableKey(f"{algorithm} needs an RSA public key of {_MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
     return key
 
 

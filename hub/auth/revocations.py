@@ -12,7 +12,9 @@ cannot bring it back.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -58,15 +60,19 @@ class Revocations:
         self._entries: dict[Key, Revocation] = {}
         self._barred = 0
         """Entries of kind `topic`, so that a hub without any does not ask for each topic."""
-        self._digest: tuple[int, str] | None = None
+        self._order: list[tuple[int, Key]] = []
+        """The place of each entry, in order."""
+        self._sums: dict[int | None, tuple[int, int]] = {}
+        """How many entries end in a stretch of time (None: never), and the checksum of all of them."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __iter__(self) -> Iterator[Revocation]:
-        """Those in force."""
+        """Those in force, the latest first."""
         now = self._clock()
-        return (each for each in list(self._entries.values()) if _holds(each, now))
+        latest = [self._entries[key] for _, key in reversed(self._order)]
+        return (each for each in latest if _holds(each, now))
 
     # Questions
 
@@ -128,11 +134,8 @@ class Revocations:
             old, merged = self._entries.get(entry.key), self.joined(entry)
             if merged == old:
                 continue
-            self._entries[entry.key] = merged
-            self._barred += old is None and entry.kind == "topic"
+            self._enter(old, merged)
             fresh.append(merged)
-        if fresh:
-            self._digest = None
         return fresh
 
     def purge(self) -> None:
@@ -140,35 +143,49 @@ class Revocations:
         now = self._clock()
         over = [key for key, each in self._entries.items() if each.until is not None and each.until <= now]
         for key in over:
-            del self._entries[key]
+            self._count(self._entries.pop(key), -1)
             self._barred -= key[0] == "topic"
         if over:
-            self._digest = None
+            self._order = [each for each in self._order if each[1] in self._entries]
+
+    def _enter(self, old: Revocation | None, new: Revocation) -> None:
+        if old is None:
+            self._barred += new.kind == "topic"
+        else:
+            self._count(old, -1)
+            del self._order[bisect_left(self._order, place(old))]
+        self._count(new, 1)
+        insort(self._order, place(new))
+        self._entries[new.key] = new
+
+    def _count(self, entry: Revocation, step: int) -> None:
+        bucket = None if entry.until is None else int(entry.until) // _BUCKET
+        number, checksum = self._sums.get(bucket, (0, 0))
+        self._sums[bucket] = number + step, checksum ^ zlib.crc32(_encode(entry))
+        if not self._sums[bucket][0]:
+            del self._sums[bucket]
 
     # What nodes tell one another
 
     def digest(self) -> str:
         """A short text that is equal on nodes that know the same, but for what ends within minutes."""
-        border = (int(self._clock()) // _BUCKET + 2) * _BUCKET
-        if self._digest is None or self._digest[0] != border:
-            found = count = 0
-            for each in self._entries.values():
-                if each.until is None or each.until > border:
-                    found ^= zlib.crc32(_encode(each))
-                    count += 1
-            self._digest = border, f"{count}:{found:08x}"
-        return self._digest[1]
+        border = int(self._clock()) // _BUCKET + 2
+        number = checksum = 0
+        for bucket, (count, found) in self._sums.items():
+            if bucket is None or bucket >= border:
+                number, checksum = number + count, checksum ^ found
+        return f"{number}:{checksum:08x}"
 
     def page(self, after: tuple[int, Key] | None) -> list[Revocation]:
         """Entries in the order of their last change, behind one of them; empty at the end, else at least one."""
-        behind = (each for each in self._entries.values() if after is None or place(each) > after)
         page: list[Revocation] = []
         size = 0
-        for each in sorted(behind, key=place):
-            size += len(_encode(each))
+        begin = 0 if after is None else bisect_right(self._order, after)
+        for _, key in islice(self._order, begin, None):
+            size += len(_encode(self._entries[key]))
             if page and size > PAGE_BYTES:
                 break
-            page.append(each)
+            page.append(self._entries[key])
         return page
 
 

@@ -51,7 +51,8 @@ def command(
 
     Needs no running hub: it reads the configuration, and verifies tokens with the keys in it. For `rpc` the topic is
     the method's name. Handlers are named and not called, and what was revoked only a running hub knows: ask its
-    `/api/explain`. Ends with status 0 for what is allowed, 1 for what is refused, 2 where it could not be found out.
+    `/api/explain`. Ends with status 0 for what is allowed, 1 for what is refused, 2 or 3 where it could not be
+    found out.
     """
     from hub.errors import HubError
     from hub.settings.problem import ConfigError
@@ -113,7 +114,8 @@ def _json(answer: Answer) -> str:
 
 
 def _lines(answer: Answer) -> Iterator[str]:
-    who = answer.user or "somebody without a name"
+    known = all(step.admits for step in answer.who)
+    who = answer.user or ("somebody without a name" if known else "this client")
     yield f"May {who} {_doing(answer)}?"
     yield from _listed("client", answer.who)
     for handler in answer.connect:

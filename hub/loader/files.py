@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hub.plugin import FaultyFile
+from hub.from_file import FaultyFile
 from hub.settings.document import SIZE_LIMIT, Document
 from hub.settings.files import UnreadableFileError, read_text
 from hub.settings.problem import Problem

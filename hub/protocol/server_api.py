@@ -126,22 +126,27 @@ class RefreshRequest(Whom, frozen=True, kw_only=True):
     info: Any = None
 
 
-class Unrevoke(Struct, frozen=True, kw_only=True):
-    """Lifts what was revoked: one of a token's id, a user, a user on a topic, or what was issued before a moment."""
+class Unrevoke(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lifts what was revoked: one of a token's id, a user, a user on a topic, or what was issued before a moment.
+
+    `topic` is `channel` in plain words. What is not known is refused, for without a field more would be meant.
+    """
 
     user: str | None = None
     token_id: str | None = None
     issued_before: float | None = None
     channel: str | None = None
+    topic: str | None = None
 
 
-class Revoke(Unrevoke, frozen=True, kw_only=True):
-    """Revokes the same; times are in seconds since 1970, `expire_at` is when it may be forgotten."""
+class Revoke(Unrevoke, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Revokes the same; times are in seconds since 1970, `expire_at` (or `until`) is when it may be forgotten."""
 
     expire_at: float | None = None
+    until: float | None = None
 
 
-class Revocations(Struct, frozen=True):
+class Revocations(Struct, frozen=True, forbid_unknown_fields=True):
     """Lists what is revoked, of one user or all."""
 
     limit: Limit | None = None

@@ -7,10 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Iterator, Mapping
-from functools import lru_cache
 from typing import ClassVar, Final
-
-from prometheus_client import Counter, Gauge
 
 from hub import metrics
 from hub.credentials import ClientRequest
@@ -23,11 +20,8 @@ from hub.errors import (
     PERMISSION_DENIED,
     SERVER_ERROR,
     SLOW,
-    SOCKET_BAD_TOKEN,
-    SOCKET_NOT_ALLOWED,
     TOO_MANY_COMMANDS,
     UNSUBSCRIBED,
-    BrokerError,
     Code,
     Disconnect,
     ReplyError,
@@ -43,6 +37,7 @@ from hub.rates import Rate
 from hub.session.client_id import new_client_id
 from hub.session.held import Established, Held, Wanted, is_told
 from hub.session.introduction import introduce
+from hub.session.leaving import for_good, hold_leave, tell_leaves
 
 _log = logging.getLogger("hub.session")
 MAX_GRANTS: Final = 16
@@ -111,9 +106,7 @@ class Session(ABC):
         self._granted_to: Identity | None = None
         self._due = float("inf")
         self._slot = 0
-        connections, connects = _counters(transport_name)
-        connections.inc()
-        connects.inc()
+        metrics.session_opened(transport_name)
 
     # What the client sends
 
@@ -220,7 +213,9 @@ class Session(ABC):
         answers: list[Accept] = []
         named = False
         if self.node.table.connect:
-            identity, answers, named = await introduce(self.node, identity, self.client, request)
+            identity, answers, named = await introduce(
+                self.node.table, self.node.clock(), identity, self.client, request
+            )
             if not self.closed:
                 # Others of the same user may have come meanwhile, and the handlers may have named another one.
                 self.node.demand_room(identity)
@@ -311,7 +306,7 @@ class Session(ABC):
             await self.node.presence.add(topic, held.info)
         try:
             if self.closed:
-                raise Disconnect(INTERNAL.number, "the connection is gone")
+                raise _gone()
             latest = rule.options.recovery == "cache"
             outcome = await self.node.router.subscribe(subscription, rule, wanted.since, latest=latest)
         except BaseException:
@@ -321,11 +316,7 @@ class Session(ABC):
         if self.closed or not stands:
             self.node.router.unsubscribe(subscription)
             self._part(topic, held)
-            raise (
-                ReplyError(PERMISSION_DENIED)
-                if not stands
-                else Disconnect(INTERNAL.number, "the connection is gone")
-            )
+            raise ReplyError(PERMISSION_DENIED) if not stands else _gone()
         self.subscriptions[topic] = held
         return Established(held, outcome, data)
 
@@ -346,14 +337,9 @@ class Session(ABC):
         if held is not None:
             self.node.router.unsubscribe(held.subscription)
             if returning:
-                self._hold_leave(topic, held)
+                hold_leave(self.node.attendance, held)
             self._part(topic, held)
         return held
-
-    def _hold_leave(self, topic: str, held: Held) -> None:
-        options = held.rule.options
-        if options.join_leave and options.leave_grace and held.joined:
-            held.leave = self.node.attendance.hold(topic, held.info, held.names, seconds=options.leave_grace)
 
     def _part(self, topic: str, held: Held) -> None:
         if not is_told(held):
@@ -365,25 +351,10 @@ class Session(ABC):
 
     async def _depart(self, parted: Mapping[str, Held]) -> None:
         """Presence and leaves first, so that no slow handler keeps a client present that is gone."""
-        if len(parted) > 1:
-            await asyncio.gather(*(self._tell_leave(topic, held) for topic, held in parted.items()))
-        else:
-            for topic, held in parted.items():
-                await self._tell_leave(topic, held)
+        await tell_leaves(self.node.presence, self.node.attendance, parted)
         for topic, held in parted.items():
             if held.joined:
                 await self.node.table.run_quietly(held.rule.unsubscribe, self.call(topic, held.params))
-
-    async def _tell_leave(self, topic: str, held: Held) -> None:
-        options, untold = held.rule.options, True
-        try:
-            if options.presence:
-                untold = await self.node.presence.part(topic, held.info)
-        except BrokerError as error:
-            _log.warning("presence of %s on %r ends with its lease: %s", self.client, topic, error)
-        if options.join_leave and held.joined:
-            tell = self.node.attendance.left if untold else self.node.attendance.swept
-            tell(topic, held.info, held.names, held.leave)
 
     # What is revoked
 
@@ -477,7 +448,7 @@ class Session(ABC):
             return
         metrics.DISCONNECTS.labels(str(code) if code < 4_000 else "4xxx").inc()
         self.outbox.close(code, reason, drop=code == SLOW.number)
-        self.lost(returning=not _for_good(code))
+        self.lost(returning=not for_good(code))
 
     def lost(self, *, returning: bool = True) -> None:
         """The connection is gone: leaves every topic now, and tells presence and handlers in the background.
@@ -490,7 +461,7 @@ class Session(ABC):
         self.outbox.shut()
         # The last that refers back: it is freed at once, and not by the garbage collector.
         self.outbox.on_slow = None
-        _counters(self.transport_name)[0].dec()
+        metrics.session_closed(self.transport_name)
         self.node.sessions.remove(self)
         # Else the wheel would keep all of it until the beat, and in a storm of reconnects that is most of the memory.
         self.node.wheel.discard(self, self._slot)
@@ -499,7 +470,7 @@ class Session(ABC):
         for topic, each in held.items():
             self.node.router.unsubscribe(each.subscription)
             if returning:
-                self._hold_leave(topic, each)
+                hold_leave(self.node.attendance, each)
             if is_told(each):
                 parted[topic] = each
         if parted or (self.admitted and self.node.table.disconnect):
@@ -525,12 +496,5 @@ class Session(ABC):
             await self.node.table.run_quietly(self.node.table.disconnect, self.call())
 
 
-@lru_cache(maxsize=16)
-def _counters(transport_name: str) -> tuple[Gauge, Counter]:
-    """Sessions open now, and ever opened, by one kind of transport."""
-    return metrics.CONNECTIONS.labels(transport_name), metrics.CONNECTS.labels(transport_name)
-
-
-def _for_good(code: int) -> bool:
-    """Whether a client that is disconnected with this code is not to come back, by the protocol or as it is."""
-    return 3500 <= code < 4000 or code >= 4500 or code in (SOCKET_BAD_TOKEN.number, SOCKET_NOT_ALLOWED.number)
+def _gone() -> Disconnect:
+    return Disconnect(INTERNAL.number, "the connection is gone")

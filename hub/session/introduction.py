@@ -11,9 +11,8 @@ import msgspec
 from hub import payloads
 from hub.credentials import ClientRequest
 from hub.errors import EXPIRED, INTERNAL, ReplyError
-from hub.handlers import Call
+from hub.handlers import Call, HandlerTable
 from hub.model import Identity
-from hub.node import Node
 from hub.plugin import Accept
 
 _log = logging.getLogger("hub.session")
@@ -28,28 +27,29 @@ class Introduction(NamedTuple):
 
 
 async def introduce(
-    node: Node, identity: Identity, client: str, request: ClientRequest | None
+    table: HandlerTable, now: float, identity: Identity, client: str, request: ClientRequest | None
 ) -> Introduction:
     """Asks the connect handlers one after another; each sees the client as the one before left it.
 
-    `identity` is what the client's own token made of it. Raises ReplyError or Disconnect when a handler refuses, and
-    ReplyError 110 when it names somebody whose time has passed.
+    `identity` is what the client's own token made of it, `now` is in seconds since 1970. Raises ReplyError or
+    Disconnect when a handler refuses, and ReplyError 110 when it names somebody whose time has passed.
     """
     answers: list[Accept] = []
     named = False
-    for handler in node.table.connect:
-        answer = await node.table.run(handler, Call(identity=identity, client=client, request=request))
+    for handler in table.connect:
+        answer = await table.run(handler, Call(identity=identity, client=client, request=request))
         if not isinstance(answer, Accept):
             continue
         answers.append(answer)
         if answer.identity is not None:
-            identity = _traced(_checked(answer.identity, handler.name, node.clock()), identity, node.clock())
+            identity = _traced(_checked(answer.identity, handler.name, now), identity, now)
             named = not identity.anonymous
     return Introduction(identity, answers, named)
 
 
 def _traced(named: Identity, before: Identity, now: float) -> Identity:
     """The identity with the claims by which it can be revoked: the token's where there is one, else it is of now."""
+    # Without `iat` it would count as issued before everything that is revoked by its time.
     traces = {name: before.claims[name] for name in ("jti", "iat") if name in before.claims}
     return replace(named, claims={"iat": int(now), **traces, **named.claims})
 

@@ -183,7 +183,10 @@ class GlobalHandlers(Strict):
 class RpcSettings(Strict):
     """A function that clients call by name, and which clients may."""
 
-    run: HandlerName = Field(description="The function, module:function, or the URL of a webhook.")
+    run: HandlerName = Field(
+        description="The function, module:function, or the URL of a webhook. Without rules it may stand alone, "
+        "as `name: module:function`."
+    )
     allow: CallerRules | None = Field(None, description="Who may call it; unset: everybody who is connected.")
 
 

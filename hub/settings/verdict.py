@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hub.plugin import FaultyFile, FileReader
+from hub.from_file import FaultyFile, FileReader
 from hub.settings import nodes, shape
 from hub.settings.diagnosis import UNKNOWN, WANTS_TEXT, WANTS_WORD, Diagnosis
 from hub.settings.document import Document

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 SECONDS: Final = 5.0
-"""How long the database may take for one call."""
+"""How long the database may take to store."""
+READ_SECONDS: Final = 30.0
+"""How long it may take to tell all."""
+_PART: Final = 1_000
+"""Entries that are read before others have their turn."""
 
-_READ: Final = "SELECT kind, subject, topic, issued_before, ends, changed, lifted FROM hub_revocation"
+_READ: Final = """
+SELECT kind, subject, topic, issued_before, ends, changed, lifted FROM hub_revocation WHERE ends IS NULL OR ends > :now
+"""
+_SUM: Final = "SELECT count(*), coalesce(sum(changed % 1000000007), 0), min(ends) FROM hub_revocation"
 _PUT: Final = """
 INSERT INTO hub_revocation (kind, subject, topic, issued_before, ends, changed, lifted)
 VALUES (:kind, :subject, :topic, :issued_before, :ends, :changed, :lifted)
@@ -33,21 +40,32 @@ class RevocationTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._state: tuple[int, int] | None = None
+        """Of the table as it was last read: how many entries, and the sum of when they were changed."""
 
-    async def read(self, now: float) -> list[Revocation]:
-        """All that is not over, and drops what is; `now` is in seconds since 1970."""
+    async def read(self, now: float) -> AsyncIterator[list[Revocation]]:
+        """All that is not over, in parts, and drops what is; `now` is in seconds since 1970.
+
+        Nothing when the table is as it was when it was last read to its end.
+        """
         from sqlalchemy import text
 
-        async with self._connection() as connection:
-            rows = (await connection.execute(text(_READ))).all()
-            found = [
-                Revocation(kind, subject, changed, topic, issued_before, ends, bool(lifted))
-                for kind, subject, topic, issued_before, ends, changed, lifted in rows
-            ]
-            if any(each.until is not None and each.until <= now for each in found):
+        async with self._connection(READ_SECONDS) as connection:
+            number, changes, ends = (await connection.execute(text(_SUM))).one()
+            if ends is not None and ends <= now:
                 await connection.execute(text(_PURGE), {"now": now})
                 await connection.commit()
-        return [each for each in found if each.until is None or each.until > now]
+            state = (number, int(changes))
+            if state == self._state:
+                return
+            found = await connection.stream(text(_READ), {"now": now})
+            async for rows in found.partitions(_PART):
+                yield [
+                    Revocation(kind, subject, changed, topic, issued_before, until, bool(lifted))
+                    for kind, subject, topic, issued_before, until, changed, lifted in rows
+                ]
+                await asyncio.sleep(0)  # others have their turn
+        self._state = state
 
     async def store(self, entries: Iterable[Revocation]) -> None:
         """Stores entries, all or none; one that was changed later than what is given stays as it is.
@@ -59,7 +77,7 @@ class RevocationTable:
         rows = [_row(entry) for entry in entries]
         if not rows:
             return
-        async with self._connection() as connection:
+        async with self._connection(SECONDS) as connection:
             await connection.execute(text(_PUT), rows)
             try:
                 await connection.commit()
@@ -67,15 +85,15 @@ class RevocationTable:
                 raise StoreError(str(self._database.unusable(error)), unknown=True) from error
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self, seconds: float) -> AsyncIterator[AsyncConnection]:
         begun = False
         try:
-            async with asyncio.timeout(SECONDS), self._database.connection() as connection:
+            async with asyncio.timeout(seconds), self._database.connection() as connection:
                 begun = True
                 yield connection
         except TimeoutError:
             shown = self._database.url.shown
-            raise StoreError(f"database {shown} did not answer within {SECONDS:g} s", unknown=begun) from None
+            raise StoreError(f"database {shown} did not answer within {seconds:g} s", unknown=begun) from None
         except StoreError:
             raise
         except Exception as error:

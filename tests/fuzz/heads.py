@@ -16,7 +16,7 @@ from hub.transports.upgrade import BadHandshake, accept_key
 
 _STATUS: Final = re.compile(rb"\AHTTP/1\.1 (\d{3}) ")
 _TURNS: Final = 12
-_FINE: Final = frozenset({100, 101, 200, 204, 400, 403, 404, 414, 426, 431, 501})
+_FINE: Final = frozenset({100, 101, 200, 204, 400, 403, 404, 414, 426, 431, 501, 505})
 
 
 class Wire(asyncio.Transport):

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from hub.app import Hub
 from hub.testing import LiveHub
+from tests.services.hub import HubProcess
 from tests.services.raw_socket import RawSocket, command, frame, handshake
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
@@ -210,64 +211,64 @@ def settled_user(hub: LiveHub, user: str, count: int) -> None:
         time.sleep(0.01)
 
 
-FROM = {"X_Forwarded_For": "203.0.113.7"}
+VISITOR = "203.0.113.7"
 
 
 def bad(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, Sec_WebSocket_Key="short", **FROM))
+    socket.send(handshake(socket.host, CLIENT, Sec_WebSocket_Key="short", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def foreign(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, Origin="https://evil.example", **FROM))
+    socket.send(handshake(socket.host, CLIENT, Origin="https://evil.example", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def unknown(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, "/nothing", **FROM))
+    socket.send(handshake(socket.host, "/nothing", X_Forwarded_For=VISITOR))
     socket.rest()
 
 
 def refused_token(socket: RawSocket) -> None:
-    socket.open("/ws/open:a?token=bad", **FROM)
+    socket.open("/ws/open:a?token=bad", X_Forwarded_For=VISITOR)
     socket.frame()
 
 
 def not_allowed(socket: RawSocket) -> None:
-    socket.open("/ws/closed:a", **FROM)
+    socket.open("/ws/closed:a", X_Forwarded_For=VISITOR)
     socket.frame()
 
 
 def at_once(socket: RawSocket) -> None:
-    socket.send(handshake(socket.host, CLIENT, **FROM))
+    socket.send(handshake(socket.host, CLIENT, X_Forwarded_For=VISITOR))
     socket.reset()
 
 
 def reset(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.reset()
 
 
 def closed(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.send(frame(8, b"\x03\xe8"))
     socket.rest()
 
 
 def half(socket: RawSocket) -> None:
-    socket.open(random.choice(WAYS), **FROM)
+    socket.open(random.choice(WAYS), X_Forwarded_For=VISITOR)
     socket.finish_sending()
     socket.rest()
 
 
 def garbage(socket: RawSocket) -> None:
-    socket.open(CLIENT, **FROM)
+    socket.open(CLIENT, X_Forwarded_For=VISITOR)
     socket.send(b"\xff" * 50)
     socket.rest()
 
 
 def failing(socket: RawSocket) -> None:
-    socket.open("/api/echo/back", **FROM)
+    socket.open("/api/echo/back", X_Forwarded_For=VISITOR)
     socket.send(frame(1, b"fail") + frame(8, b"\x03\xe8"))
     socket.rest()
 
@@ -280,7 +281,7 @@ def stream(socket: RawSocket) -> None:
 
 def staying(socket: RawSocket) -> None:
     way = random.choice(WAYS)
-    socket.open(way, **FROM)
+    socket.open(way, X_Forwarded_For=VISITOR)
     if way.startswith("/connection"):
         # Who says nothing is sent away in a while.
         socket.send(command({"id": 1, "connect": {}}) if way == CLIENT else command({}))
@@ -326,3 +327,51 @@ def test_however_connections_end_none_is_counted_in_the_end(site: Callable[..., 
     assert (found.count, found.places) == (0, 0)
     for socket in kept:
         socket.__exit__()
+
+
+def let_in(url: str, stack: ExitStack) -> list[bytes]:
+    """The statuses of six who ask to come in and stay."""
+    found = []
+    for _ in range(6):
+        socket = stack.enter_context(RawSocket(url))
+        socket.send(handshake(socket.host, "/ws/open:a", X_Forwarded_For=VISITOR))
+        found.append(socket.until(b"\r\n").split(b" ")[1])
+    return found
+
+
+@pytest.mark.timeout(90)
+def test_a_process_that_has_seen_connections_end_in_all_ways_has_room_for_as_many_as_before(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "echo").mkdir()
+    for name, text in PLUGIN.items():
+        (tmp_path / "echo" / name).write_text(text)
+    (tmp_path / "hub.yaml").write_text(f"""\
+version: 1
+server: {{port: 0}}
+auth: {{anonymous: true}}
+database: {{url: "sqlite://"}}
+limits: {{connections_per_ip: 5}}
+plugins: {{echo: {{use: ./echo}}}}
+topics:
+  "open:{{x}}": {{allow: {json.dumps(ANYONE)}}}
+  "closed:{{x}}": {{allow: {{subscribe: authenticated}}}}
+""")
+    with HubProcess("serve", "--config", "hub.yaml", cwd=tmp_path) as process:
+        url, deadline = process.url(), time.monotonic() + 60
+        for ending in [each for each in ENDINGS if each is not staying] * 4:
+            while True:
+                # Those before may still be on their way out, and take the places of some.
+                with RawSocket(url) as socket, suppress(AssertionError):
+                    ending(socket)
+                    break
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        while True:
+            with ExitStack() as stack:
+                if (found := let_in(url, stack)) == [b"101"] * 5 + [b"429"]:
+                    break
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+    # One that fails is told to the log, by its traceback, as what it is.
+    assert process.said.count("Traceback") == process.said.count("RuntimeError: on purpose") > 0

@@ -105,7 +105,7 @@ def test_idle_connections_keep_nothing_for_compression(hub: HubProcess) -> None:
             socket.until(b'"subscribe"')
         grown = memory(hub, "VmRSS") - before
     # A context for each direction takes some 300 KiB with the windows that libraries ask for.
-    assert grown < count * 16 * 1024, f"{grown / count / 1024:.0f} KiB each"
+    assert grown < count * 8 * 1024, f"{grown / count / 1024:.0f} KiB each"
 
 
 def test_what_connections_hold_of_messages_under_way_is_what_they_have_sent(hub: HubProcess) -> None:

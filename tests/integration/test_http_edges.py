@@ -6,9 +6,12 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from hub import metrics
+from hub.app import Hub
 from hub.testing import LiveHub
 from hub.transports.http_protocol import UNREAD_BYTES
 from hub.transports.strict_requests import FIELDS, HEADER_BYTES, LINE_BYTES
@@ -44,6 +47,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveHub]:
         {"auth": {"anonymous": True}, "topics": {"open:{x}": {"allow": {"publish": "anyone"}}}}
     ) as live:
         yield live
+
+
+def counted(limit: str) -> float:
+    return metrics.REGISTRY.get_sample_value("hub_limited_total", {"limit": limit}) or 0.0
 
 
 def statuses(answer: bytes) -> list[int]:
@@ -180,6 +187,21 @@ def test_nothing_is_read_behind_an_upgrade_to_something_else(hub: LiveHub) -> No
     assert answered(hub, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED)[1:] == []
 
 
+def test_what_comes_later_behind_an_upgrade_to_something_else_is_not_read_either(hub: LiveHub) -> None:
+    head = b"GET /sse/open:later HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    with RawSocket(hub.url) as socket:
+        socket.send(head)
+        socket.until(b"\n\n")
+        socket.send(b"\xff\x00 no HTTP at all \r\n\r\n")
+        time.sleep(0.2)
+
+        async def publish(hub: Hub) -> None:
+            await hub.node.router.publish("open:later", b'"still here"', trusted=True)
+
+        hub.call(publish)
+        assert b"still here" in socket.until(b"still here")
+
+
 def test_nothing_is_read_behind_a_handshake_that_was_refused(hub: LiveHub) -> None:
     with RawSocket(hub.url) as socket:
         socket.send(handshake("x", SOCKET, Sec_WebSocket_Version="99") + SMUGGLED)
@@ -216,6 +238,18 @@ def test_headers_are_capped(hub: LiveHub, what: str, headers: bytes, status: int
     assert statuses(found) == [status] or (status == 431 and piece == 4_096 and not found)
 
 
+@pytest.mark.parametrize("begin", [b"GET /", ALIVE + b"X-A: ", ALIVE + b"X-"])
+def test_a_line_without_an_end_is_not_kept(hub: LiveHub, begin: bytes) -> None:
+    before, begun = counted("headers"), time.monotonic()
+    with RawSocket(hub.url) as socket, contextlib.suppress(OSError):
+        socket.send(begin)
+        while time.monotonic() < begun + 8:
+            socket.send(b"x" * 4_096)
+            time.sleep(0.005)
+    assert counted("headers") == before + 1
+    assert time.monotonic() - begun < 5
+
+
 @pytest.mark.parametrize("upgrades", [False, True])
 def test_the_target_is_capped(hub: LiveHub, upgrades: bool) -> None:
     target = "/" + "x" * LINE_BYTES
@@ -236,6 +270,25 @@ def test_a_head_that_drips_in_is_given_up(impatient: LiveHub, begin: bytes) -> N
         except OSError:
             pass
     assert time.monotonic() - begun < 3, "each byte put the deadline off"
+
+
+def test_what_is_too_long_or_too_slow_is_counted_by_the_limits_name(hub: LiveHub, impatient: LiveHub) -> None:
+    names = ("headers", "header_seconds", "body_seconds", "body_bytes")
+    before = [counted(name) for name in names]
+    key = b"X-API-Key: " + hub.api_key.encode()
+    for sent, status in (
+        (ALIVE + fields(FIELDS + 1, 20) + b"\r\n", 431),
+        (b"GET /" + b"x" * LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (ALIVE, 408),
+        (post(b"Content-Length: 9", key), 408),
+        (post(b"Transfer-Encoding: chunked", key) + b"1;" + b"x" * 100_000 + b"\r\n", 400),
+    ):
+        with RawSocket((impatient if status == 408 else hub).url) as socket:
+            for at in range(0, len(sent), 20_000):
+                socket.send(sent[at : at + 20_000])
+                time.sleep(0.01)
+            assert statuses(socket.rest()) == [status]
+    assert [counted(name) - was for name, was in zip(names, before, strict=True)] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("path", [b"/api/publish", b"/api/topics/open:a", b"/nothing"])
@@ -307,7 +360,7 @@ def test_a_body_over_its_cap_is_refused_before_it_has_come(hub: LiveHub, chunked
         assert 1_000_000 < sent < 2 * UNREAD_BYTES
 
 
-HANDSHAKES = {
+HANDSHAKES: dict[str, tuple[dict[str, Any], int]] = {
     "two keys": ({"add": b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="}, 400),
     "no key": ({"Sec_WebSocket_Key": ""}, 400),
     "a key of 15 bytes": ({"Sec_WebSocket_Key": "MTIzNDU2Nzg5MDEyMzQ1"}, 400),
@@ -343,10 +396,16 @@ def test_a_handshake_is_as_the_standard_has_it_or_refused(hub: LiveHub, what: st
         socket.send(sent)
         answer = socket.rest()
     assert statuses(answer) == [status]
-    assert (b"sec-websocket-version: 13\r\n" in answer) == (status == 426)
+    for header in (b"upgrade: websocket\r\n", b"sec-websocket-version: 13\r\n"):
+        assert (header in answer) == (status == 426)
 
 
 def test_a_socket_is_asked_for_by_an_upgrade(hub: LiveHub) -> None:
-    for change in ({"Upgrade": ""}, {"Connection": "keep-alive"}, {"Upgrade": "h2c"}):
-        sent = handshake("x", SOCKET, **change)
-        assert answered(hub, sent) in ([404], [426])
+    for path in (SOCKET, "/connection/uni_websocket", "/ws/open:a"):
+        for change in ({"Upgrade": ""}, {"Connection": "keep-alive"}, {"Upgrade": "h2c"}):
+            with RawSocket(hub.url) as socket:
+                socket.send(handshake("x", path, **change))
+                answer = socket.rest()
+            assert statuses(answer) == [426]
+            assert b"upgrade: websocket\r\n" in answer
+            assert b"sec-websocket-version: 13\r\n" in answer

@@ -162,6 +162,31 @@ async def test_what_nobody_told_is_read_from_the_database_and_ends_what_is_open(
         assert refuses(hub, "ann")
 
 
+async def test_a_table_that_is_as_it_was_is_not_read_again(database_url: str) -> None:
+    async with InProcessHub(configured(database=database_url)) as hub:
+        await revoke(hub, user="ann")
+        now = hub.clock.time()
+        reader = RevocationTable(hub.hub.database)
+
+        async def read(at: float) -> list[str]:
+            return [each.subject async for part in reader.read(at) for each in part]
+
+        assert await read(now) == ["ann"]
+        assert await read(now) == []
+        for order, found in (
+            ({"user": "bob", "expire_at": now + 60}, {"ann", "bob"}),
+            ({"user": "bob", "expire_at": now + 90}, {"ann", "bob"}),
+        ):
+            hub.clock.advance(1)
+            await revoke(hub, **order)
+            assert set(await read(now)) == found
+        assert (await asked(hub, "unrevoke", user="ann"))["result"] == {"lifted": True}
+        assert len(await read(now)) == 2
+        assert await read(now + 91) == [], "what is over is dropped"
+        assert await read(now + 91) == ["ann"]
+        assert await read(now + 91) == []
+
+
 # Bounded
 
 
@@ -258,7 +283,7 @@ async def test_what_another_node_tells_holds_at_once_though_the_own_database_is_
         postgres_server.start()
         other = Database(own_database)
         async with asyncio.timeout(15):
-            while not await RevocationTable(other).read(time.time()):
+            while not [part async for part in RevocationTable(other).read(time.time())]:
                 await asyncio.sleep(0.05)
         await other.close()
 

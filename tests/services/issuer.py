@@ -6,6 +6,7 @@ import base64
 import json
 import ssl
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ class Answer:
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    """Seconds until it comes."""
 
 
 class Issuer:
@@ -106,6 +109,7 @@ class Issuer:
                 issuer.asked[self.path] += 1
                 issuer.open.wait(20)
                 answer = issuer.answers.get(self.path, Answer(status=404))
+                time.sleep(answer.delay)
                 self.send_response(answer.status)
                 for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                     self.send_header(name, value)

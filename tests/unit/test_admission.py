@@ -38,7 +38,7 @@ def make(
 
 
 def refused(bound: Bound) -> float:
-    return LIMITED.labels(bound.setting)._value.get()
+    return float(LIMITED.labels(bound.setting)._value.get())
 
 
 def test_as_many_as_may_are_let_in_and_one_more_when_one_has_left() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import httpx2
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from hub.api.methods import METHODS
 from hub.api.openapi import Offer, document
-from hub.app import create_internal_app
+from hub.app import create_app, create_internal_app
 from hub.documented import documented
 from hub.testing import InProcessHub, LiveHub
 from hub_chat.rooms import NewRoom, RoomPage
@@ -167,3 +168,20 @@ def test_the_document_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with LiveHub({"database": {"url": f"sqlite:///{tmp_path / 'hub.db'}"}}) as hub:
         assert [httpx2.get(f"{hub.url}/openapi.json").json() for _ in range(3)] == [{}] * 3
     assert len(made) == 1
+
+
+def paths_of(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[str]:
+    """Paths at which plain HTTP is answered, as OpenAPI writes them; a folder of files has none."""
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from paths_of(route.routes, prefix + route.path_format.removesuffix("/{path}"))
+        elif isinstance(route, Route):
+            yield (prefix + route.path_format).rstrip("/")
+
+
+async def test_every_route_in_force_is_told(tmp_path: Path) -> None:
+    async with InProcessHub({**ALL, "database": {"url": f"sqlite:///{tmp_path / 'hub.db'}"}}) as hub:
+        told = (await hub.http.get("/openapi.json")).json()["paths"]
+        found = set(paths_of(create_app(hub.hub).routes))
+    assert found - set(told) == {"/openapi.json", "/sse/{topic}"}
+    assert set(told) - found == set()

@@ -11,7 +11,7 @@ from hub.api.methods import METHODS
 from hub.settings.reserved import API_METHODS
 from hub.testing import InProcessHub
 
-KEYS = {
+KEYS: dict[str, dict[str, Any]] = {
     "all": {"key": "a-key-that-may-do-all-of-it", "allow": "*"},
     "room": {"key": "a-key-for-one-kind-of-topic", "allow": ["revoke:room:{x}", "unrevoke:room:{x}"]},
     "none": {"key": "a-key-that-may-do-nothing-here", "allow": ["publish"]},
@@ -26,7 +26,7 @@ async def hub() -> AsyncIterator[InProcessHub]:
 
 
 async def asked(hub: InProcessHub, method: str, *, by: str = "all", **request: Any) -> Any:
-    key = str(KEYS[by]["key"])
+    key = KEYS[by]["key"]
     answer = (await hub.http.post(f"/api/{method}", json=request, headers={"X-API-Key": key})).json()
     return answer["error"]["code"] if "error" in answer else answer["result"]
 
@@ -69,10 +69,40 @@ async def test_what_is_revoked_is_listed_the_latest_first_until_it_is_lifted(hub
     assert (await asked(hub, "revocations"))["total"] == 2
 
 
+async def test_plain_words_are_taken_too_and_unknown_ones_refused_since_without_them_more_is_meant(
+    hub: InProcessHub,
+) -> None:
+    now = hub.clock.time()
+    assert await asked(hub, "revoke", user="ann", topic="room:1", until=now + 60) == {}
+    (entry,) = hub.hub.node.revocations
+    assert (entry.kind, entry.topic, entry.until) == ("topic", "room:1", now + 60)
+    assert await asked(hub, "unrevoke", user="ann", topic="room:1", channel="room:1") == {"lifted": True}
+    assert await asked(hub, "revoke", user="ann", topic="room:1", channel="room:2") == 107
+    for method in ("revoke", "unrevoke", "revocations"):
+        answer = await hub.http.post(
+            f"/api/{method}", json={"user": "ann", "room": "x"}, headers={"X-API-Key": KEYS["all"]["key"]}
+        )
+        assert (answer.status_code, "room" in answer.text) == (400, True)
+    assert list(hub.hub.node.revocations) == []
+
+
+async def test_who_was_revoked_stands_in_the_log(hub: InProcessHub, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "hub.revoking")
+    for order in ({"user": "ann", "topic": "room:1"}, {"issued_before": 5}, {"token_id": "t1"}):
+        await asked(hub, "revoke", **order)
+    await asked(hub, "unrevoke", user="ann", topic="room:1")
+    assert caplog.messages == [
+        "revoked: topic room:1 for ann",
+        "revoked: older tokens of everybody",
+        "revoked: token id t1",
+        "no longer revoked: topic room:1 for ann",
+    ]
+
+
 async def test_in_a_batch_they_are_methods_like_others(hub: InProcessHub) -> None:
     commands = [{"revoke": {"user": "ann"}}, {"unrevoke": {"user": "ann"}}, {"revocations": {}}]
     answer = await hub.http.post(
-        "/api/batch", json={"commands": commands}, headers={"X-API-Key": str(KEYS["all"]["key"])}
+        "/api/batch", json={"commands": commands}, headers={"X-API-Key": KEYS["all"]["key"]}
     )
     replies = answer.json()["replies"]
     assert [next(iter(reply.values())) for reply in replies] == [
@@ -125,6 +155,6 @@ async def test_where_errors_are_told_by_the_status_they_are(hub: InProcessHub) -
         ("all", {"user": "a"}, 200),
     ):
         answer = await hub.http.post(
-            "/api/revoke", json=request, headers={**headers, "X-API-Key": str(KEYS[by]["key"])}
+            "/api/revoke", json=request, headers={**headers, "X-API-Key": KEYS[by]["key"]}
         )
         assert answer.status_code == status

@@ -160,6 +160,14 @@ async def test_a_body_longer_than_any_token_is_413(hub: InProcessHub) -> None:
     assert (await asked(hub, KEY, {"user": "a", "claims": {"x": "y" * 9_000}})).status_code == 413
 
 
+async def test_a_node_that_keeps_as_many_as_it_may_says_when_to_ask_again(hub: InProcessHub) -> None:
+    hub.hub.node.tickets._most = 1
+    assert (await asked(hub, hub.bearer("ann"))).status_code == 200
+    answer = await asked(hub, hub.bearer("bob"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, 106)
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_a_node_that_stops_gives_none(hub: InProcessHub) -> None:
     hub.hub.node.draining = True
     answer = await asked(hub, hub.bearer("ann"))

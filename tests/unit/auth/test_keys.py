@@ -80,6 +80,14 @@ def test_a_key_without_algorithms_is_for_those_of_its_kind() -> None:
     assert list(key.verifiers) == ["HS256"]
 
 
+def test_an_rsa_key_is_neither_weak_nor_so_large_that_it_would_hold_up_everybody() -> None:
+    for bits in (1_024, 2_040, 16_392):
+        public = rsa.RSAPublicNumbers(65_537, (1 << bits) - 1).public_key()
+        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        with pytest.raises(UnusableKey, match="2048 to 16384 bits"):
+            key_of(None, public.public_bytes(encoding, form).decode(), ["RS256"])
+
+
 def test_neither_a_key_nor_an_error_repeats_a_secret() -> None:
     key = key_of(SECRET, None, None)
     assert SECRET not in repr(key)

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,18 @@ async def test_another_look_does_not_prolong_what_is_no_longer_published(
     assert await user_of(verifier, OLD.token(EXP)) == "ann"
 
 
+async def test_a_key_that_is_published_again_does_not_end(
+    verifier: TokenVerifier, published: PublishedKeys, issuer: Issuer, clock: Clock
+) -> None:
+    token = OLD.token(EXP)
+    assert await user_of(verifier, token) == "ann"
+    for entries in ((NEW,), (NEW, OLD)):
+        issuer.publish(*entries)
+        await published._looked()
+    clock.now += 2 * KEPT_SECONDS
+    assert verifier.verify_connection(token).user == "ann"
+
+
 async def test_a_key_that_is_replaced_under_its_name_ends_at_once(
     verifier: TokenVerifier, published: PublishedKeys, issuer: Issuer
 ) -> None:
@@ -352,6 +365,23 @@ async def test_an_issuer_is_compared_letter_by_letter(issuer: Issuer) -> None:
         await asking(issuer, issuer.url + "/").fetch()
 
 
+async def test_keys_come_over_plain_http_from_this_machine_or_where_the_operator_says_so(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lookup(*_: object) -> list[str]:
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr("hub.auth.fetching.system_lookup", lookup)
+    elsewhere = issuer.url.replace("127.0.0.1", "keys.example") + JWKS
+    issuer.tell(jwks_uri=elsewhere)
+    for source in (Source(elsewhere, None, False), Source(None, issuer.url, False)):
+        with pytest.raises(KeysError, match="plain http"):
+            await source.fetch()
+    assert issuer.asked == {ABOUT: 1}
+    for source in (Source(elsewhere, None, True), Source(None, issuer.url, True)):
+        assert b"old" in (await source.fetch()).text
+
+
 async def test_redirects_lead_nowhere_but_to_the_same_origin(issuer: Issuer) -> None:
     source = Source(f"{issuer.url}/moved", None, False)
     with Issuer() as elsewhere:
@@ -400,6 +430,17 @@ async def test_an_issuer_that_does_not_answer_is_waited_for_a_few_seconds(
     issuer.open.clear()
     with pytest.raises(KeysError, match="no answer within"):
         await Source(f"{issuer.url}{JWKS}", None, False).fetch()
+
+
+async def test_two_documents_and_their_redirects_have_no_more_time_than_one(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.auth.fetching.SECONDS", 2.0)
+    issuer.tell()
+    for path in (ABOUT, JWKS):
+        issuer.answers[path] = replace(issuer.answers[path], delay=1.3)
+    with pytest.raises(KeysError, match="no answer within"):
+        await asking(issuer).fetch()
 
 
 async def test_what_went_wrong_is_told_without_the_query_of_the_address(issuer: Issuer) -> None:

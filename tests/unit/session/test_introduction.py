@@ -111,6 +111,21 @@ async def test_an_identity_whose_time_has_passed_is_error_110(hub: InProcessHub)
         await visitor(hub, user="ann", ends=hub.clock.time() - 1).connect()
 
 
+async def renamed(ctx: Context[None]) -> Accept:
+    """Gives the bearer of a token another name, and says nothing of where that comes from."""
+    return Accept(identity=Identity("ann"))
+
+
+async def test_whom_a_handler_names_can_be_revoked_by_the_token_that_was_brought_or_by_its_time() -> None:
+    async with InProcessHub({**CONFIG, "handlers": {"connect": f"{__name__}:renamed"}}) as hub:
+        issued = int(hub.clock.time()) - 50
+        await hub.client().connect(token=hub.token("bob", jti="t1", iat=issued))
+        await hub.client().connect()
+        found = [member.identity.claims for member in hub.hub.node.sessions.find("ann", "")]
+        assert {"iat": issued, "jti": "t1"} in found
+        assert [claims["iat"] - issued for claims in found if "jti" not in claims] == [50]
+
+
 async def wrong_info(ctx: Context[None]) -> Accept:
     """Names somebody whose info would break every frame that it stands in."""
     return Accept(identity=Identity("ann", info=b'S3cret", "x"'))
