@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
+import httpx2
 import pytest
 
 from hub.testing import LiveHub
@@ -120,3 +122,14 @@ def test_a_key_over_its_rate_is_answered_429_ahead_of_asgi_too_and_the_connectio
         assert found[0] == (200, False)
         assert found[-1] == (429, True)
         assert {status for status, _ in found} == {200, 429}
+
+
+def test_a_request_that_has_to_be_awaited_after_all_counts_once() -> None:
+    topics = {"asked:{x}": {"allow": ANYONE, "handlers": {"publish": "tests.unit.api.guards:guard"}}}
+    with LiveHub({"limits": {"api_requests": 0.001}, "topics": topics}) as hub:
+        asking: dict[str, Any] = {
+            "json": {"channel": "asked:1", "data": "hi"},
+            "headers": {"X-API-Key": hub.api_key},
+        }
+        statuses = [httpx2.post(f"{hub.url}/api/publish", **asking).status_code for _ in range(2)]
+        assert statuses == [200, 429]
