@@ -59,6 +59,7 @@ from hub.store.revocations import RevocationTable
 from hub.tasks import Tasks
 from hub.topics import check_topic
 from hub.transports.admitting import Admit
+from hub.transports.handshake import upgrade_routes
 from hub.transports.one_way_socket import OneWaySocket
 from hub.transports.requests import CountRequests
 from hub.transports.sse import sse_routes
@@ -367,6 +368,7 @@ def create_app(hub: Hub, *, dev_page: bool = False) -> Starlette:
         *health_routes(hub.checks, metrics=hub.figures if public else None),
         *api_routes(api),
         *(_dev_routes(hub) if dev_page else ()),
+        *upgrade_routes(),
     ]
     taken = {f"/api/{plugin.name}" for plugin in hub.blueprint.plugins if plugin.routes}
     fronts = {path: endpoint for path, endpoint in api.items() if path not in taken}

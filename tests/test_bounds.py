@@ -84,6 +84,8 @@ REGISTERS: Final = {
         "Case.report",
         "Declarant._broken",
         "Declarant.report",
+        "PluginDocument._ids",
+        "PluginDocument.paths",
         "Report._problems",
         "SettingsFiles._read",
         "_Composer._problems",

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -21,6 +23,19 @@ from hub.credentials import NOTHING, Credentials
 
 _READ: Final = frozenset({b"authorization", b"host", b"origin"})
 _NO_QUERY: Final[Mapping[str, str]] = {}
+
+
+def _upgrade_required(_: Request) -> Response:
+    """Answers who asks for a WebSocket's path without asking for a WebSocket, often because of a proxy."""
+    message = "a WebSocket is opened here: `Connection: Upgrade` and `Upgrade: websocket` have not come"
+    headers = {"Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Connection": "close"}
+    return JSONResponse({"error": {"code": 426, "message": message}}, 426, headers)
+
+
+def upgrade_routes() -> list[BaseRoute]:
+    """What stands behind all other routes, on the paths of WebSockets."""
+    paths = ("/connection/websocket", "/connection/uni_websocket", "/ws/{topic:path}")
+    return [Route(path, _upgrade_required) for path in paths]
 
 
 class Handshake:

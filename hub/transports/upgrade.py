@@ -39,7 +39,9 @@ def accept_key(method: str, version: str, headers: Iterable[tuple[bytes, bytes]]
             versions.append(value.strip())
     if versions != [b"13"]:
         raise BadHandshake(
-            426, "the version of the protocol must be 13, once", [(b"sec-websocket-version", b"13")]
+            426,
+            "the version of the protocol must be 13, once",
+            [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")],
         )
     try:
         good = len(keys) == 1 and len(base64.b64decode(keys[0], validate=True)) == _KEY_BYTES

@@ -396,10 +396,16 @@ def test_a_handshake_is_as_the_standard_has_it_or_refused(hub: LiveHub, what: st
         socket.send(sent)
         answer = socket.rest()
     assert statuses(answer) == [status]
-    assert (b"sec-websocket-version: 13\r\n" in answer) == (status == 426)
+    for header in (b"upgrade: websocket\r\n", b"sec-websocket-version: 13\r\n"):
+        assert (header in answer) == (status == 426)
 
 
 def test_a_socket_is_asked_for_by_an_upgrade(hub: LiveHub) -> None:
-    for change in ({"Upgrade": ""}, {"Connection": "keep-alive"}, {"Upgrade": "h2c"}):
-        sent = handshake("x", SOCKET, **change)
-        assert answered(hub, sent) in ([404], [426])
+    for path in (SOCKET, "/connection/uni_websocket", "/ws/open:a"):
+        for change in ({"Upgrade": ""}, {"Connection": "keep-alive"}, {"Upgrade": "h2c"}):
+            with RawSocket(hub.url) as socket:
+                socket.send(handshake("x", path, **change))
+                answer = socket.rest()
+            assert statuses(answer) == [426]
+            assert b"upgrade: websocket\r\n" in answer
+            assert b"sec-websocket-version: 13\r\n" in answer

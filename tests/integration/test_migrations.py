@@ -64,7 +64,8 @@ async def test_status_and_check_tell_who_is_behind(
     migrator = Migrator(database, [core(), make_owner("chat", CREATE_ROOM), make_owner("notes", CREATE_NOTE)])
     with pytest.raises(
         StoreError,
-        match=r"hub is at nothing and needs 0001; chat is at nothing and needs 0001; notes is at nothing .* Run: hub migrate",
+        match=r"hub is at nothing and needs 0001; chat is at nothing and needs 0001; notes is at nothing "
+        r".* Run: hub migrate",
     ):
         await migrator.check()
     await migrator.upgrade()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,12 @@ CONFIG = {"limits": {"connections_per_user": 2}, "topics": {}}
 _let_in = asyncio.Event()
 
 
-async def hesitate(_: Context) -> None:
+async def hesitate(_: Context[Any]) -> None:
     """A connect handler that takes its time."""
     await _let_in.wait()
 
 
-async def another(_: Context) -> Accept:
+async def another(_: Context[Any]) -> Accept:
     """One that says that everybody is Ann."""
     return Accept(identity=Identity("ann"))
 
