@@ -367,7 +367,7 @@ class Context(Generic[SettingsT]):
         Name one of: `token_id`, a token's `jti`; `user`, all tokens of a user, also later ones; `issued_before`
         (seconds since 1970), older tokens of the user, or of everybody without one; `user` and `topic`, which bars the
         user from that topic alone and leaves the session open. It holds until it is lifted, or `until` (seconds since
-        1970); a token's id is remembered for `limits.token_life` unless that is given.
+        1970); a token's id is remembered for `limits.token_life`, or for ever, unless that is given.
 
         Raises ReplyError 107 for what makes no sense, 106 where as many are in force as may be, 100 (temporary) when
         the database is away and nothing was revoked, and 300 (temporary) when it is stored and holds here, and the

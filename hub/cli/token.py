@@ -20,7 +20,7 @@ from hub.cli.talk import fail, say
 if TYPE_CHECKING:
     from hub.auth.tokens import TokenVerifier
     from hub.settings.load import Loaded
-    from hub.settings.model import AuthSettings, JwtSettings, KeySettings
+    from hub.settings.model import AuthSettings, JwtSettings, KeySettings, Settings
 
 SECRET_BYTES: Final = 48
 _DEV_SECRET: Final = Path(".hub/secret")
@@ -97,8 +97,8 @@ def create(
     from hub.auth.tokens import sign
     from hub.errors import ExpiredToken, InvalidToken
 
-    auth = _settings(_loaded(config))
-    jwt = auth.jwt
+    settings = _settings(_loaded(config))
+    jwt = settings.auth.jwt
     signing, algorithm = _signing_key(jwt, kid)
     now = int(time.time())
     whole = {jwt.claims.user: sub, "iat": now, "exp": now + int(ttl), **_parties(jwt)}
@@ -106,7 +106,7 @@ def create(
     whole |= claims
     try:
         token = sign(whole, signing, algorithm, kid=kid)
-        _verify(auth, token)
+        _verify(settings, token)
     except (InvalidToken, ExpiredToken) as error:
         raise click.UsageError(f"the hub would refuse this token: {error}") from error
     _explain({"alg": algorithm} if kid is None else {"alg": algorithm, "kid": kid}, whole, now)
@@ -125,15 +125,15 @@ def check(token: str, config: Path | None) -> int:
     from hub.errors import ExpiredToken, InvalidToken, KeysUnavailable
     from hub.settings.verification import has_key
 
-    auth = _settings(_loaded(config))
+    settings = _settings(_loaded(config))
     text = (sys.stdin.read() if token == "-" else token).strip()  # noqa: S105 - a dash is no token
     header, claims = _parts(text)
     _explain(header, claims, int(time.time()), err=False)
-    if not has_key(auth.jwt):
+    if not has_key(settings.auth.jwt):
         fail("refused: auth.jwt has neither a secret nor a public key, so the hub accepts no token")
         return FAILED
     try:
-        _verify(auth, text)
+        _verify(settings, text)
     except (InvalidToken, ExpiredToken, KeysUnavailable) as error:
         fail(f"refused: {error.message if isinstance(error, KeysUnavailable) else error}")
         return FAILED
@@ -179,9 +179,9 @@ def _loaded(config: Path | None) -> Loaded:
     return loaded or load(needed(config), os.environ)
 
 
-def _settings(loaded: Loaded) -> AuthSettings:
-    """How tokens are verified; raises ConfigError when the configuration has mistakes."""
-    return loaded.settings.auth
+def _settings(loaded: Loaded) -> Settings:
+    """What says how tokens are verified; raises ConfigError when the configuration has mistakes."""
+    return loaded.settings
 
 
 def _signing_key(jwt: JwtSettings, kid: str | None) -> tuple[str, str]:
@@ -212,7 +212,7 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _verify(auth: AuthSettings, token: str) -> None:
+def _verify(settings: Settings, token: str) -> None:
     """Raises InvalidToken or ExpiredToken as the hub would for a connection, or for a topic that the token is for.
 
     Fetches published keys where it needs them; raises KeysUnavailable when they cannot be had.
@@ -222,15 +222,16 @@ def _verify(auth: AuthSettings, token: str) -> None:
     from hub.errors import UnknownKey
     from hub.settings.verification import make_verifier
 
-    verifier = make_verifier(auth, clock=time.time, monotonic=time.monotonic)
+    life = settings.limits.token_life
+    verifier = make_verifier(settings.auth, clock=time.time, monotonic=time.monotonic, longest_life=life)
     if verifier is None:
         return
     try:
-        _ask(verifier, auth, token)
+        _ask(verifier, settings.auth, token)
     except UnknownKey:
         if verifier.ring.published is not None:
             asyncio.run(verifier.ring.published.looked_up())
-        _ask(verifier, auth, token)
+        _ask(verifier, settings.auth, token)
 
 
 def _ask(verifier: TokenVerifier, auth: AuthSettings, token: str) -> None:

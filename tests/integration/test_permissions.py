@@ -144,6 +144,7 @@ CONFIG: Final[dict[str, Any]] = {
         "report": {"run": f"{HANDLERS}:report", "allow": ["role:editor", "role:boss"]},
         "open": f"{HANDLERS}:report",
     },
+    "sockets": {"/me": {"topic": "own:{user}"}},
 }
 
 
@@ -484,3 +485,21 @@ async def test_typing_is_for_those_who_may_write(
     if door is client_publish:
         assert await typing(reader, topic) == await typing(reader, "nons:lobby") != ALLOWED
     assert await typing("", topic) == await typing("", "nons:lobby") != ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("user", "code"),
+    [("bob", 0), ("{user}", 0), ("bob:1", 4003), ("x#bob", 4003), ("x#bob,x#bob", 4003), ("", 4001)],
+)
+async def test_a_name_that_stands_in_a_sockets_topic_opens_ones_own_or_none(
+    hub: LiveHub, user: str, code: int
+) -> None:
+    bearer = token(hub, user, {})
+    async with connect(f"{hub.ws_url}/me{Asking(hub, bearer, '').query}") as socket:
+        if code:
+            with pytest.raises(ConnectionClosed) as caught:
+                await asyncio.wait_for(socket.recv(), 10)
+            assert ended(caught.value)[0] == code
+        else:
+            await socket.send("mine")
+            assert await asyncio.wait_for(socket.recv(), 10) == "mine"

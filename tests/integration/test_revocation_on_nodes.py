@@ -162,8 +162,9 @@ async def test_a_user_barred_from_a_topic_loses_it_within_a_second_everywhere_an
 ) -> None:
     async with AsyncExitStack() as stack:
         plain = [
-            await stack.enter_async_context(opened(node, "plain", {"sub": "ann", "iat": NOW}))
+            await stack.enter_async_context(opened(node, kind, {"sub": "ann", "iat": NOW}))
             for node in nodes
+            for kind in ("plain", "events")
         ]
         sockets = []
         for node in nodes:
@@ -177,7 +178,7 @@ async def test_a_user_barred_from_a_topic_loses_it_within_a_second_everywhere_an
         began = time.monotonic()
         await asyncio.to_thread(api, nodes[0], "revoke", user="ann", channel="room:1")
         ends = await asyncio.wait_for(asyncio.gather(*plain), 10)
-        assert [(end.code, end.reason) for end in ends] == [(4003, "permission denied")] * 2
+        assert [(end.code, end.reason) for end in ends] == [(4003, "permission denied")] * 4
         for socket in sockets:
             push = json.loads(await asyncio.wait_for(socket.recv(), 10))["push"]
             assert (push["channel"], push["unsubscribe"]["code"]) == ("room:1", 2000)
@@ -196,6 +197,28 @@ async def test_a_user_barred_from_a_topic_loses_it_within_a_second_everywhere_an
             for topic, status in (("room:1", 403), ("room:2", 200)):
                 posted = httpx2.post(f"{node.url}/api/topics/{topic}", content="x", headers=bearer)
                 assert (topic, posted.status_code) == (topic, status)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("broker", ["nats", "postgresql"])
+async def test_other_brokers_between_nodes_tell_as_fast(request: pytest.FixtureRequest, broker: str) -> None:
+    url = (
+        request.getfixturevalue("nats_server").url
+        if broker == "nats"
+        else request.getfixturevalue("postgres_url")
+    )
+    with ExitStack() as stack:
+        one, two = (
+            stack.enter_context(LiveHub({"broker": {"url": url}, "topics": TOPICS})) for _ in range(2)
+        )
+        while len(one.hub.cluster.nodes()) < 2 or len(two.hub.cluster.nodes()) < 2:
+            await asyncio.sleep(0.02)
+        async with opened(two, "client", {"sub": "ann"}) as ending:
+            began = time.monotonic()
+            await asyncio.to_thread(api, one, "revoke", user="ann")
+            end = await asyncio.wait_for(ending, 10)
+            assert (end.code, end.reason) == (3500, "token revoked")
+            assert end.at - began < WITHIN
 
 
 @pytest.mark.timeout(60)

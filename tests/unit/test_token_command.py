@@ -179,3 +179,18 @@ auth:
         assert remedy in told
     assert OTHER not in told
     assert SECRET not in told
+
+
+def test_a_token_that_lives_longer_than_allowed_is_neither_made_nor_accepted(
+    tmp_path: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(secret=SECRET)
+    assert run(["token", "create", "--sub", "ann", "--ttl", "2h"]) == 0
+    token = capsys.readouterr().out.strip()
+    config = json.loads((tmp_path / "hub.yaml").read_text())
+    (tmp_path / "hub.yaml").write_text(json.dumps({**config, "limits": {"token_life": "1h"}}))
+    assert run(["token", "create", "--sub", "ann", "--ttl", "2h"]) == 2
+    assert "limits.token_life" in capsys.readouterr().err
+    assert run(["token", "check", token]) == 1
+    assert "limits.token_life" in capsys.readouterr().err
+    created(capsys, "--ttl", "1h")

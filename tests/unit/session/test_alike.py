@@ -47,3 +47,16 @@ async def test_a_refusal_takes_as_long_where_there_is_no_such_topic(method: str,
             for space in SPACES:
                 best[space] = min(best[space], await seconds(ann, method, naming(space)))
     assert max(best.values()) < MOST * min(best.values()), best
+
+
+async def test_the_log_alone_says_which_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "hub.permissions")
+    async with InProcessHub({"topics": PATTERNS}) as hub:
+        ann = await hub.connect("ann")
+        for method in ("subscribe", "publish", "history"):
+            caplog.clear()
+            await refused(ann, method, "space0:1")
+            await refused(ann, method, "nons:1")
+            forbidden, unknown = (record.getMessage() for record in caplog.records)
+            assert forbidden.startswith(f"'ann' may not {method} 'space0:1': ")
+            assert unknown == f"'ann' may not {method} 'nons:1': no pattern matches it"
