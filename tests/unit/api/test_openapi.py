@@ -171,11 +171,11 @@ def test_the_document_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def paths_of(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[str]:
-    """Paths at which plain HTTP is answered, as OpenAPI writes them; a folder of files has none."""
+    """Paths at which plain HTTP is answered, as OpenAPI writes them; folders of files, and sockets, have none."""
     for route in routes:
         if isinstance(route, Mount):
             yield from paths_of(route.routes, prefix + route.path_format.removesuffix("/{path}"))
-        elif isinstance(route, Route):
+        elif isinstance(route, Route) and route.include_in_schema:
             yield (prefix + route.path_format).rstrip("/")
 
 
