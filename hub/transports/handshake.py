@@ -35,7 +35,7 @@ def _upgrade_required(_: Request) -> Response:
 def upgrade_routes() -> list[BaseRoute]:
     """What stands behind all other routes, on the paths of WebSockets."""
     paths = ("/connection/websocket", "/connection/uni_websocket", "/ws/{topic:path}")
-    return [Route(path, _upgrade_required) for path in paths]
+    return [Route(path, _upgrade_required, include_in_schema=False) for path in paths]
 
 
 class Handshake:
