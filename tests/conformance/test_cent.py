@@ -32,10 +32,12 @@ from cent import (
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from hub.settings.model import LimitSettings
 from hub.testing import LiveHub
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG: dict[str, Any] = {
+    "limits": LimitSettings().model_dump(),
     "topics": {
         "news:{name}": {"allow": ANYONE, "history": {"size": 10, "ttl": "1h"}, "presence": True},
         "plain:{name}": {"allow": ANYONE},

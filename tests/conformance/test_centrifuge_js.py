@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hub.settings.model import LimitSettings
 from hub.testing import LiveHub
 from tests.integration.site_login import signed
 from tests.services.node import Node
@@ -20,6 +21,7 @@ from tests.services.redis import RedisServer
 HERE = Path(__file__).parent
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
+    "limits": LimitSettings().model_dump(),
     "client": {"expired_grace": 1},
     "topics": {
         "news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True},

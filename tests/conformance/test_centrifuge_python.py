@@ -21,12 +21,14 @@ from centrifuge import (
     SubscriptionEventHandler,
 )
 
+from hub.settings.model import LimitSettings
 from hub.testing import LiveHub
 from hub.webhooks.signing import new_secret
 from tests.services.web import WebServer, says
 
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
+    "limits": LimitSettings().model_dump(),
     "topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True}}
 }
 
