@@ -78,7 +78,7 @@ LIMIT_EXCEEDED = Code(
     106,
     "limit_exceeded",
     "limit exceeded",
-    "The session holds as many subscriptions as allowed, or the node as many unused tickets.",
+    "The session holds as many subscriptions as allowed, or the node as many unused tickets or revocations.",
 )
 BAD_REQUEST = Code(
     107, "bad_request", "bad request", "A field is missing, of a wrong type, or out of its bounds."
@@ -162,7 +162,7 @@ TOO_MANY_COMMANDS = Code(
 STATE_INVALIDATED = Code(
     3014, "state_invalidated", "state invalidated", "Forget token and positions, then connect again."
 )
-INVALID_TOKEN = Code(3500, "invalid_token", "invalid token", "The token cannot be verified.")
+INVALID_TOKEN = Code(3500, "invalid_token", "invalid token", "The token cannot be verified, or was revoked.")
 BAD_FRAME = Code(
     3501, "bad_request", "bad request", "The frame, or the order of commands, breaks the protocol."
 )
@@ -211,7 +211,10 @@ DISCONNECT_CODES = (
 )
 
 UNSUBSCRIBED = Code(
-    2000, "server_unsubscribe", "server unsubscribe", "The server took the subscription away."
+    2000,
+    "server_unsubscribe",
+    "server unsubscribe",
+    "The server took the subscription away, or its right was revoked.",
 )
 UNSUBSCRIBE_INSUFFICIENT = Code(
     2500,
@@ -232,7 +235,7 @@ UNSUBSCRIBE_INVALIDATED = Code(
 UNSUBSCRIBE_CODES = (UNSUBSCRIBED, UNSUBSCRIBE_INSUFFICIENT, UNSUBSCRIBE_EXPIRED, UNSUBSCRIBE_INVALIDATED)
 
 SOCKET_BAD_TOKEN = Code(
-    4001, "socket_bad_token", "invalid token", "The plain socket's token is missing or bad."
+    4001, "socket_bad_token", "invalid token", "The plain socket's token is missing, bad, expired or revoked."
 )
 SOCKET_NOT_ALLOWED = Code(
     4003, "socket_not_allowed", "permission denied", "The topic does not admit this identity."

@@ -17,6 +17,8 @@ from hub.rates import Rate, Rates
 _log = logging.getLogger("hub.limits")
 QUIET_SECONDS: Final = 10.0
 """How long the log says nothing more of a limit once it has said something."""
+LIMITS: Final = ("commands", "publishes_per_user", "publishes_per_topic", "api_requests")
+"""What is counted here, by the names of their settings."""
 _SHOWN: Final = 64
 """Characters of a name in the log."""
 
@@ -41,6 +43,8 @@ class Meters:
         self._users = _keyed(publishes_per_user)
         self._topics = _keyed(publishes_per_topic)
         self._keys = _keyed(api_requests)
+        for limit in LIMITS:
+            metrics.LIMITED.labels(limit)  # so that it is there before the first refusal
         self._untold: dict[str, int] = {}
         self._quiet_until: dict[str, float] = {}
 

@@ -133,9 +133,9 @@ async def test_what_is_over_is_forgotten_and_leaves_the_database(tmp_path: Path)
         await revoke(hub, token_id="t1")
         assert refuses(hub, "ann", jti="t1", iat=now)
         await revoke(hub, token_id="t2", expire_at=now + 60)
-        hub.clock.advance(59 + leeway(hub))
+        hub.clock.advance(40 + leeway(hub))
         assert refuses(hub, "ann", jti="t2", iat=now), "as long as a verifier would take it"
-        hub.clock.advance(2)
+        hub.clock.advance(30)
         await hub.hub.revoking.reread()
         assert [each.subject for each in hub.hub.node.revocations] == ["t1"]
         hub.clock.advance(3_600)
