@@ -110,9 +110,13 @@ class TestPublish:
         assert "no such API key" in wrong.stderr
 
     def test_a_topic_that_nothing_declares_is_refused_in_words(self, hub: HubProcess, tmp_path: Path) -> None:
-        done = run_hub("publish", "nowhere:a", "1", "--url", hub.url(), cwd=tmp_path)
+        line = ["publish", "nowhere:a", "1", "--url", hub.url()]
+        done = run_hub(*line, "--api-key", API_KEY, cwd=tmp_path)
         assert done.returncode == 1
         assert "matches the topic" in done.stderr
+        anybody = run_hub(*line, cwd=tmp_path)
+        assert anybody.returncode == 1
+        assert "--api-key or --token" in anybody.stderr
 
 
 class TestSubscribe:

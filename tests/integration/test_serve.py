@@ -75,7 +75,7 @@ def add_notes(folder: Path) -> None:
 
 def outgrow_notes(folder: Path) -> None:
     """Migrates the plugin's tables, then gives it a second migration."""
-    assert run_hub("migrate", cwd=folder).stdout == "notes 0001\n"
+    assert run_hub("migrate", cwd=folder).stdout == "hub 0001\nnotes 0001\n"
     (folder / "notes/migrations/m0002_text.py").write_text(SECOND_MIGRATION)
 
 
@@ -446,4 +446,4 @@ def test_migrators_started_at_once_do_the_work_once(folder: Path) -> None:
     ]
     printed = [process.communicate(timeout=100)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0]
-    assert sorted(printed) == ["", "", "notes 0001\n"]
+    assert sorted(printed) == ["", "", "hub 0001\nnotes 0001\n"]
