@@ -12,7 +12,9 @@ from hub.testing import InProcessHub
 
 
 @pytest.fixture(params=["at once", "awaited"], autouse=True)
-def broker_answers(request: pytest.FixtureRequest, hub: InProcessHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def broker_answers(
+    request: pytest.FixtureRequest, hub: InProcessHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All holds with a broker that answers at once, and with one that has to be waited for as those elsewhere have."""
     monkeypatch.setattr(hub.hub.broker, "prompt", request.param == "at once")
 
