@@ -50,7 +50,7 @@ def command(config: Path | None, *, as_json: bool, strict: bool, dev: bool) -> i
         problems = error.problems
     warnings = () if blueprint is None or dev else _warnings(loaded)
     if as_json:
-        click.echo(json.dumps(_report(path, problems, warnings, blueprint), indent=2))
+        click.echo(json.dumps(report(path, problems, warnings, blueprint), indent=2))
     else:
         _tell(path, problems, warnings, blueprint)
     return INVALID if problems or (strict and warnings) else 0
@@ -73,12 +73,13 @@ def _tell(
         click.echo(f"{path}: ok ({', '.join(counted)})")
 
 
-def _report(
+def report(
     path: Path | None,
     problems: tuple[Problem, ...],
-    warnings: tuple[Problem, ...],
-    blueprint: Blueprint | None,
+    warnings: tuple[Problem, ...] = (),
+    blueprint: Blueprint | None = None,
 ) -> dict[str, Any]:
+    """What `--json` prints of a configuration: its mistakes, or what it comes to."""
     return {
         "config": str(path) if path else None,
         "ok": not problems,

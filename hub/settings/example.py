@@ -6,8 +6,6 @@ shown as an example in comments: take away the `# ` at the beginning of its line
 
 from __future__ import annotations
 
-import json
-import re
 import textwrap
 from collections.abc import Iterator
 from typing import Any, Final
@@ -24,7 +22,6 @@ from hub.settings.model import (
     PreviousKeySettings,
     Settings,
 )
-from hub.settings.scalars import ambiguity, resolve
 from hub.settings.topic import (
     AllowSettings,
     GlobalHandlers,
@@ -34,11 +31,9 @@ from hub.settings.topic import (
     TopicHandlers,
     TopicSettings,
 )
-from hub.settings.values import as_list, duration, size
+from hub.settings.writing import as_written, indent, lines
 
 _WIDTH: Final = 110
-_LONGEST_FLOW: Final = 80
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]*")
 _HEAD: Final = """\
 # yaml-language-server: $schema=hub.schema.json
 #
@@ -55,7 +50,7 @@ _NOTES: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
         '    python3 -c "import secrets; print(secrets.token_urlsafe(48))"',
     )
 }
-_ORDER: Final = (
+ORDER: Final = (
     "version",
     "server",
     "broker",
@@ -132,7 +127,7 @@ _ROWS: Final[dict[tuple[str, ...], tuple[type[BaseModel], ...]]] = {
 def example_yaml() -> str:
     """The text of config/hub.yaml, which can be used as it is once HUB_JWT_SECRET is set."""
     fields = shape.fields(Settings)
-    sections = ["\n".join(_option(name, fields[name], (), 0)) + "\n" for name in _ORDER]
+    sections = ["\n".join(_option(name, fields[name], (), 0)) + "\n" for name in ORDER]
     return "\n".join([_HEAD, *sections])
 
 
@@ -140,91 +135,35 @@ def _option(name: str, field: FieldInfo, above: tuple[str, ...], depth: int) -> 
     """A key with its sentence, and everything below it."""
     path = (*above, name)
     yield from _comment(field.description or "", depth)
-    yield from (f"{_indent(depth)}# {note}" for note in _NOTES.get(path, ()))
+    yield from (f"{indent(depth)}# {note}" for note in _NOTES.get(path, ()))
     section = next((found for found in shape.options(field.annotation) if shape.is_model(found)), None)
     default = _SHOWN.get(path, field.get_default(call_default_factory=True, validated_data={}))
     if section is not None and isinstance(default, BaseModel) and path not in EXAMPLES:
-        yield f"{_indent(depth)}{name}:"
+        yield f"{indent(depth)}{name}:"
         for below, inner in shape.fields(section).items():
             yield from _option(below, inner, path, depth + 1)
         return
-    written = _as_written(default, field)
+    written = as_written(default, field)
     if path in _SHOWN and isinstance(written, dict):
-        yield f"{_indent(depth)}{name}:"
+        yield f"{indent(depth)}{name}:"
         for below, inner in written.items():
-            yield from _lines(below, inner, depth + 1)
+            yield from lines(below, inner, depth + 1)
     else:
-        yield from _lines(name, written, depth)
+        yield from lines(name, written, depth)
     for below, inner in EXAMPLES.get(path, {}).items():
-        yield from (f"{_indent(depth)}# {line}" for line in _lines(below, inner, 1))
+        yield from (f"{indent(depth)}# {line}" for line in lines(below, inner, 1))
     for model in _ROWS.get(path, ()):
         yield from _told(model, depth)
 
 
-def _as_written(value: Any, field: FieldInfo) -> Any:
-    """A default as a person would write it: durations and sizes with their units."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(exclude_unset=True)
-    readers = {getattr(part, "func", None) for part in field.metadata}
-    if duration in readers and isinstance(value, (int, float)):
-        return _with_unit(value, {"d": 86_400, "h": 3_600, "m": 60, "s": 1}) or value
-    if size in readers and isinstance(value, int):
-        return _with_unit(value, {"MiB": 2**20, "KiB": 2**10}) or value
-    return value[0] if as_list in readers and isinstance(value, list) and len(value) == 1 else value
-
-
-def _with_unit(value: float, units: dict[str, int]) -> str | None:
-    found = next(
-        ((unit, factor) for unit, factor in units.items() if value >= factor and not value % factor), None
-    )
-    return f"{int(value // found[1])}{found[0]}" if found else None
-
-
 def _told(model: type[BaseModel], depth: int) -> Iterator[str]:
-    yield f"{_indent(depth)}#"
+    yield f"{indent(depth)}#"
     title = (model.__doc__ or "").splitlines()[0].rstrip(".;")
     yield from _comment(f"{title}:", depth)
     for name, field in shape.fields(model).items():
         for number, line in enumerate(textwrap.wrap(f"{name}: {field.description}", _WIDTH - 6)):
-            yield f"{_indent(depth)}#   {'  ' if number else ''}{line}"
+            yield f"{indent(depth)}#   {'  ' if number else ''}{line}"
 
 
 def _comment(text: str, depth: int) -> list[str]:
-    return [f"{_indent(depth)}# {line}" for line in textwrap.wrap(text, _WIDTH - 2 - 2 * depth)]
-
-
-def _lines(key: str, value: Any, depth: int) -> Iterator[str]:
-    """A key and its value: on one line while that is short and holds no map, else a line for each key."""
-    start = f"{_indent(depth)}{_scalar(key)}:"
-    flow = _flow(value)
-    nested = isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values())
-    if not isinstance(value, dict) or not value or not (nested or len(flow) > _LONGEST_FLOW):
-        yield f"{start} {flow}"
-        return
-    yield start
-    for below, inner in value.items():
-        yield from _lines(below, inner, depth + 1)
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_scalar(key)}: {_flow(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_flow(item) for item in value) + "]"
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    """A value as JSON says it, without quotes where no reader could take the text for something else."""
-    if (
-        isinstance(value, str)
-        and _PLAIN.fullmatch(value)
-        and resolve(value) == value
-        and not ambiguity(value)
-    ):
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _indent(depth: int) -> str:
-    return "  " * depth
+    return [f"{indent(depth)}# {line}" for line in textwrap.wrap(text, _WIDTH - 2 - 2 * depth)]

@@ -21,6 +21,8 @@ from hub.settings.problem import ConfigCode, Fault, Place, Problem, dotted, near
 from hub.settings.scalars import is_whole, resolve
 
 PREFIX: Final = "HUB_"
+VARIABLE: Final = "environment variable "
+"""What stands before a variable's name in its place."""
 _SEPARATOR: Final = "__"
 _FILE: Final = "_file"
 
@@ -37,7 +39,7 @@ class Override:
     @property
     def place(self) -> Place:
         """Where the override was written."""
-        return Place(f"environment variable {self.variable}")
+        return Place(f"{VARIABLE}{self.variable}")
 
 
 def overrides(environ: Mapping[str, str], sections: Collection[str], prefix: str = PREFIX) -> list[Override]:

@@ -41,6 +41,13 @@ def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {_key(name, field): field for name, field in model.model_fields.items()}
 
 
+def names(name: str, field: FieldInfo) -> list[str]:
+    """A field's name and whatever else may stand for it in a file; `fields` takes the first of these, if any."""
+    alias = field.validation_alias or field.alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [name, *(choice for choice in choices if isinstance(choice, str))]
+
+
 def within(annotation: Any, path: Sequence[str | int]) -> list[Any]:
     """The types that the value at `path` may have; empty when the annotation has no such place."""
     found = list(options(annotation))
@@ -104,20 +111,14 @@ def _strays(allowed: list[Any], data: Any, path: tuple[str | int, ...]) -> Itera
         return
     here = models[0]
     if isinstance(data, dict) and is_model(here) and "extra" not in here.model_config:
-        known = {name for key, field in here.model_fields.items() for name in _names(key, field)}
+        known = {name for key, field in here.model_fields.items() for name in names(key, field)}
         yield from ((*path, key) for key in data if key not in known)
     for part, value in data.items() if isinstance(data, dict) else enumerate(data):
         yield from _strays(list(_step(here, part)), value, (*path, part))
 
 
 def _key(name: str, field: FieldInfo) -> str:
-    return next(iter(_names(name, field)[1:]), name)
-
-
-def _names(name: str, field: FieldInfo) -> list[str]:
-    alias = field.validation_alias or field.alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-    return [name, *(choice for choice in choices if isinstance(choice, str))]
+    return next(iter(names(name, field)[1:]), name)
 
 
 def _step(annotation: Any, part: str | int) -> Iterator[Any]:
