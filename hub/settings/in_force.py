@@ -107,7 +107,9 @@ def as_yaml(tree: Mapping[str, Tree], *, origins: bool = False, depth: int = 0) 
 def _plugin(settings: Any, node: Node | None, masks: Masks) -> Tree:
     if isinstance(settings, BaseModel):
         return _Reading(type(settings), masks).tree(settings, node, ())
-    return Shown({} if node is None else masking.hidden(nodes.construct(node)) or {}, node and node.place)
+    if node is None:
+        return Shown({}, None)
+    return Shown(masking.hidden(nodes.construct(node)) or {}, node.place)
 
 
 class _Reading:
@@ -121,7 +123,7 @@ class _Reading:
 
     def tree(self, value: Any, node: Node | None, path: Path, field: FieldInfo | None = None) -> Tree:
         """What may be shown of a value that stands at `path`, and was given at `node` if at all."""
-        place = node and node.place
+        place = node.place if node else None
         if value is None and (node is None or _is_null(node)):
             return Shown(None, place)
         if masking.is_secret(value) or shape.secret(self._model, path):
