@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from hub.manifest import Manifest
 from hub.model import TopicOptions
-from hub.settings import example, shape
+from hub.settings import example, shape, writing
 from hub.settings.model import Settings
 from hub.settings.topic import Declarations, PatternText, Rule, Slow
 from hub.settings.values import CallableName, Duration, HandlerName, Size
@@ -50,7 +50,7 @@ _PLAIN = {
 def settings_sections() -> str:
     """A heading and a table for each section of hub.yaml."""
     parts = []
-    for name in example._ORDER:
+    for name in example.ORDER:
         field = shape.fields(Settings)[name]
         parts.append(f"## `{name}`\n\n{field.description}\n\n{table(HEAD, rows(name, field))}")
     return "\n\n".join(parts)
@@ -117,7 +117,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    return code(example._flow(example._as_written(value, field)))
+    return code(writing.flow(writing.as_written(value, field)))
 
 
 def type_of(field: FieldInfo) -> str:
@@ -145,7 +145,7 @@ def _words(annotation: Any) -> str:
         text = _words(arguments[0])
         return _one_or_many(text) if "as_list" in _readers(arguments[1:]) else text
     if origin is Literal:
-        return " or ".join(code(example._scalar(value)) for value in arguments)
+        return " or ".join(code(writing.scalar(value)) for value in arguments)
     if origin in {Union, types.UnionType}:
         kinds = [_words(each) for each in arguments if each is not type(None)]
         return " or ".join(dict.fromkeys(kinds))
