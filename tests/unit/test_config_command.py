@@ -49,10 +49,13 @@ PLUGIN = {
         class Menu(BaseModel):
             soup: int
 
+        # The hub then knows another text than the one that was given, by which it cannot find that again.
+        Turned = Annotated[SecretStr, AfterValidator(lambda value: SecretStr(value.get_secret_value()[::-1]))]
+
         @dataclass
         class Till:
             number: int
-            pin: SecretStr
+            pin: Turned
 
         class ShopSettings(BaseModel):
             model_config = ConfigDict(extra="forbid")
@@ -61,7 +64,7 @@ PLUGIN = {
             unpacked: Annotated[SecretStr, AfterValidator(lambda value: value.get_secret_value())] = ""
             many: dict[str, SecretStr] = {}
             pairs: tuple[SecretStr, int] | None = None
-            by_token: dict[SecretStr, str] = {}
+            by_token: dict[Turned, str] = {}
             deep: list[dict[str, list[Account]]] = []
             main: Annotated[Account, BeforeValidator(account)] | None = None
             till: Till | None = None
