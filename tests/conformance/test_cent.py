@@ -41,7 +41,7 @@ CONFIG: dict[str, Any] = {
     "topics": {
         "news:{name}": {"allow": ANYONE, "history": {"size": 10, "ttl": "1h"}, "presence": True},
         "plain:{name}": {"allow": ANYONE},
-    }
+    },
 }
 
 

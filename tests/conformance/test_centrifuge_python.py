@@ -29,7 +29,7 @@ from tests.services.web import WebServer, says
 ANYONE = {"subscribe": "anyone", "publish": "anyone"}
 CONFIG = {
     "limits": LimitSettings().model_dump(),
-    "topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True}}
+    "topics": {"news:{x}": {"allow": ANYONE, "history": {"size": 100}, "presence": True, "join_leave": True}},
 }
 
 
