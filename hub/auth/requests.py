@@ -27,6 +27,8 @@ HIDDEN: Final = frozenset(
 )
 """Headers that speak to the hub itself: no handler and no webhook sees them."""
 _ASKED: Final = frozenset({b"host", b"origin", b"sec-fetch-site"})
+STRANGER: Final = "null"
+"""The origin of a page that has none, as browsers write it."""
 _OWN: Final = frozenset({b"none", b"same-origin"})
 _SECURE: Final = frozenset({"https", "wss"})
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -77,6 +79,17 @@ def _query(text: bytes) -> dict[str, str]:
     except ValueError:  # more fields than anybody means
         return {}
     return {name: value for name, value in pairs if name not in WHO}
+
+
+def presenter(headers: Mapping[str, str]) -> str:
+    """The origin of the page that presents a ticket: "" for the hub's own where it is not told, and for no page.
+
+    A browser leaves the origin out where a page reads of its own origin (an `EventSource` does), and where it asks as
+    for an image, of whomever; what it says besides tells these apart. `headers` are looked up by lower-case names.
+    """
+    origin = headers.get("origin", "")
+    own = headers.get("sec-fetch-site", "none").encode("latin-1") in _OWN
+    return origin if origin or own else STRANGER
 
 
 def by_name(scope: Mapping[str, Any], allowed: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket
 
 from hub.auth.bearer import SUBPROTOCOL, presented
 from hub.auth.origin import origin_allowed
-from hub.auth.requests import client_request
+from hub.auth.requests import client_request, presenter
 from hub.credentials import NOTHING, Credentials
 
 _READ: Final = frozenset({b"authorization", b"host", b"origin"})
@@ -95,7 +95,7 @@ class Handshake:
         if not (token or ticket or asked):
             return NOTHING
         request = client_request(self.scope, allowed_origins) if asked else None
-        return Credentials(token, ticket, self._headers.get("origin", ""), request)
+        return Credentials(token, ticket, presenter(self._headers), request)
 
     def subprotocol(self, *known: str) -> str | None:
         """The subprotocol to answer: `bearer` where a token was offered so, else one of the known, else None."""

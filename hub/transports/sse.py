@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from hub.admission import Admission, Bound
 from hub.auth.bearer import presented
 from hub.auth.origin import origin_allowed
-from hub.auth.requests import by_name, client_request
+from hub.auth.requests import by_name, client_request, presenter
 from hub.credentials import Credentials
 from hub.errors import (
     BAD_REQUEST,
@@ -118,7 +118,7 @@ class EventStreams:
     def _brought(self, scope: Scope, headers: Headers, query: QueryParams) -> Credentials:
         token, ticket = presented(headers, query)
         request = client_request(scope, self._origins) if self._node.table.connect else None
-        return Credentials(token, ticket, headers.get("origin", ""), request)
+        return Credentials(token, ticket, presenter(headers), request)
 
 
 def last_event_id(headers: Headers, query: QueryParams) -> str:

@@ -102,12 +102,14 @@ async def test_the_hubs_own_page_needs_nothing_but_the_sites_cookie(browser: Bro
         page = await signed_in(browser, hub)
         assert await echoed(page, hub) == ["mine", ""]
         assert await streamed(page, hub) == 1
-        first = await ticket(page, hub)
+        first, second = await ticket(page, hub), await ticket(page, hub)
         await page.call("Network.clearBrowserCookies")
         assert await echoed(page, hub) == 4001
         assert await streamed(page, hub) == 2
         assert await echoed(page, hub, f"?ticket={first}") == ["mine", ""]
         assert await echoed(page, hub, f"?ticket={first}") == 4001, "once"
+        assert await streamed(page, hub, f"?ticket={second}") == 1, "which names no origin"
+        assert await streamed(page, hub, f"?ticket={second}") == 2
         assert await ticket(page, hub) == 401
 
 

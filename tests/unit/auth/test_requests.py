@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.auth.requests import client_request, read_cookies
+from hub.auth.requests import STRANGER, client_request, presenter, read_cookies
 from hub.credentials import ClientRequest, Credentials
 
 LISTED = ["https://app.example", "https://*.team.example"]
@@ -117,3 +117,21 @@ def test_a_query_of_more_fields_than_anybody_means_is_left_out() -> None:
 
 def test_who_has_no_address_has_none() -> None:
     assert client_request(scope(client=None), []).address == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, ""),
+        ({"sec-fetch-site": "same-origin"}, ""),
+        ({"sec-fetch-site": "none"}, ""),
+        ({"origin": "https://app.example", "sec-fetch-site": "cross-site"}, "https://app.example"),
+        ({"sec-fetch-site": "cross-site"}, STRANGER),
+        ({"sec-fetch-site": "same-site"}, STRANGER),
+        ({"sec-fetch-site": "\xff"}, STRANGER),
+    ],
+)
+def test_who_presents_a_ticket_without_an_origin_is_no_other_sites_page(
+    headers: dict[str, str], expected: str
+) -> None:
+    assert presenter(headers) == expected
