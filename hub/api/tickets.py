@@ -20,7 +20,7 @@ from hub.api.body import BodyRefused, read_body
 from hub.auth import claims as read
 from hub.auth.api_keys import ApiKeys, presented_key
 from hub.auth.bearer import presented_token
-from hub.auth.origin import origin_allowed
+from hub.auth.origin import canonical, origin_allowed
 from hub.auth.requests import by_name, client_request
 from hub.errors import (
     BAD_REQUEST,
@@ -111,7 +111,7 @@ class TicketDesk:
         else:
             self._demand(key)
             wanted = _wanted(await read_body(scope, receive, BODY_BYTES))
-            ticket = self._node.tickets.issue(_vouched(wanted, self._node.clock()), wanted.origin.lower())
+            ticket = self._node.tickets.issue(_vouched(wanted, self._node.clock()), _bound(wanted))
         return Response(encode(Ticket(ticket)) + b"\n", 200, NO_STORE, "application/json")
 
     async def _client(self, scope: Scope, token: str) -> Identity:
@@ -144,11 +144,23 @@ def _wanted(body: bytes) -> TicketRequest:
         raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
 
 
+def _bound(wanted: TicketRequest) -> str:
+    """The origin whose pages alone may use the ticket, as their browsers will write it; "" for any."""
+    found = canonical(wanted.origin) if wanted.origin else ""
+    if found is None:
+        raise ReplyError(
+            BAD_REQUEST, "bad request: `origin` is of the form https://app.example.com, with no path"
+        )
+    return found
+
+
 def _vouched(wanted: TicketRequest, now: float) -> Identity:
     """Whom a backend vouches for, as if a token had said so that was made now."""
     claims = {"iat": int(now), "exp": int(now) + SESSION_SECONDS, **wanted.claims, "sub": wanted.user}
     try:
-        ends = read.seconds(claims, "exp")
+        ends = read.ending(claims)
+        times = (read.seconds(claims, "exp"), ends)
+        starts = read.seconds(claims, "nbf") or 0.0
         identity = read.bearer(claims, read.string(claims, "sub"), ends, read.ClaimNames())
     except InvalidToken as error:
         raise ReplyError(BAD_REQUEST, f"bad request: {error}") from None
@@ -156,8 +168,10 @@ def _vouched(wanted: TicketRequest, now: float) -> Identity:
         raise ReplyError(
             BAD_REQUEST, "bad request: a ticket is for one user, who has a name, and for no topic"
         )
-    if ends is not None and ends <= now:
-        raise ReplyError(BAD_REQUEST, "bad request: `exp` has passed")
+    if any(time is not None and time <= now for time in times):
+        raise ReplyError(BAD_REQUEST, "bad request: `exp` or `expire_at` has passed")
+    if starts > now + TICKET_SECONDS:
+        raise ReplyError(BAD_REQUEST, "bad request: `nbf` lies in the future")
     return identity
 
 

@@ -107,6 +107,12 @@ def seconds(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
+def ending(claims: Mapping[str, Any]) -> float | None:
+    """When the bearer's session ends, in seconds since 1970: at `expire_at` (0: never), else at `exp`; None: never."""
+    ends = seconds(claims, "expire_at")
+    return seconds(claims, "exp") if ends is None else ends or None
+
+
 def payload(claims: Mapping[str, Any], name: str) -> bytes | None:
     """A claim that is any JSON value, as JSON text on one line; None when missing.
 

@@ -35,6 +35,15 @@ class _Place(NamedTuple):
         return other.host.endswith(f".{self.host}") if self.wild else self.host == other.host
 
 
+def canonical(origin: str) -> str | None:
+    """An origin as browsers write it: in lower case and without its scheme's usual port; None for what is none."""
+    place = _place(origin)
+    if place is None or place.wild:
+        return None
+    port = "" if place.port in (None, _DEFAULT_PORTS.get(place.scheme)) else f":{place.port}"
+    return f"{place.scheme}://{place.host}{port}"
+
+
 def origin_allowed(origin: str | None, host: str | None, scheme: str, allowed: Sequence[str]) -> bool:
     """Whether a request with this `Origin` header may go on.
 

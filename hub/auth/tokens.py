@@ -205,12 +205,10 @@ class TokenVerifier:
             raise InvalidToken("`iss` differs from the configured issuer")
 
     def _expires_at(self, claims: Mapping[str, Any]) -> float | None:
-        ends = read.seconds(claims, "expire_at")
-        if ends is None:
-            return read.seconds(claims, "exp")
-        if ends and self._clock() >= ends + self._leeway:
+        ends = read.ending(claims)
+        if "expire_at" in claims and ends is not None and self._clock() >= ends + self._leeway:
             raise ExpiredToken("its `expire_at` has passed")
-        return ends or None
+        return ends
 
 
 def _verified_payload(token: str, key: Any) -> bytes | None:

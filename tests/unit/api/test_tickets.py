@@ -130,6 +130,18 @@ async def test_a_backend_may_name_the_end_and_the_only_origin(hub: InProcessHub)
         await behind(hub, await asked(hub, KEY, body), "https://evil.example")
 
 
+async def test_the_session_that_a_backend_vouches_for_ends_as_a_tokens_would(hub: InProcessHub) -> None:
+    end = int(hub.clock.time()) + 60
+    for claims, expected in (({"expire_at": end}, end), ({"exp": end, "expire_at": 0}, None)):
+        found = await behind(hub, await asked(hub, KEY, {"user": "bob", "claims": claims}), "")
+        assert found.expires_at == expected
+
+
+async def test_the_only_origin_may_be_written_with_the_usual_port(hub: InProcessHub) -> None:
+    body = {"user": "bob", "origin": "https://App.example:443"}
+    assert (await behind(hub, await asked(hub, KEY, body), "https://app.example")).user == "bob"
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -146,7 +158,14 @@ async def test_a_backend_may_name_the_end_and_the_only_origin(hub: InProcessHub)
         {"user": "a", "claims": {"channel": "x"}},
         {"user": "a", "claims": {"topics": {"a:*": ["rule"]}}},
         {"user": "a", "claims": {"x": json.loads("[" * 70 + "]" * 70)}},
+        {"user": "a", "claims": {"expire_at": 1}},
+        {"user": "a", "claims": {"expire_at": "soon"}},
+        {"user": "a", "claims": {"nbf": 9_999_999_999}},
         {"user": "a", "origin": 1},
+        {"user": "a", "origin": "app.example"},
+        {"user": "a", "origin": "https://app.example/"},
+        {"user": "a", "origin": "https://*.example"},
+        {"user": "a", "origin": "*"},
         {"user": "a", "admin": True},
     ],
 )

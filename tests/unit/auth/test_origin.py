@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.auth.origin import origin_allowed
+from hub.auth.origin import canonical, origin_allowed
 
 LISTED = [
     "https://good.example",
@@ -161,3 +161,23 @@ def test_what_is_allowed_is_the_listed_place_or_below_it(origin: str) -> None:
     if origin_allowed(origin, None, "http", LISTED):
         host = origin.removeprefix("https://").removesuffix(":443").lower()
         assert host == "good.example" or host.endswith(".good.example")
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://App.example", "https://app.example"),
+        ("https://app.example:443", "https://app.example"),
+        ("http://app.example:80", "http://app.example"),
+        ("https://app.example:80", "https://app.example:80"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("capacitor://localhost", "capacitor://localhost"),
+        ("https://app.example/", None),
+        ("https://*.example", None),
+        ("app.example", None),
+        ("null", None),
+        ("", None),
+    ],
+)
+def test_an_origin_is_written_as_a_browser_would(origin: str, expected: str | None) -> None:
+    assert canonical(origin) == expected
