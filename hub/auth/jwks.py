@@ -36,7 +36,7 @@ def read_keys(text: bytes, accepted: frozenset[str] | None) -> dict[str | None, 
     """The usable keys of a JWKS by `kid`; under None one without a name. Raises KeysError for what is no JWKS.
 
     Others than RSA and elliptic ones to verify signatures with are left out, and so are weak ones; of several with one
-    name the first that is usable counts. `accepted` are the algorithms to accept, None for all.
+    name (an RSA and an elliptic one, say) each algorithm has the first that is usable. `accepted` are the algorithms to accept, None for all.
     """
     entries = read_document(text, "the JWKS").get("keys")
     if not isinstance(entries, list):
@@ -49,9 +49,10 @@ def read_keys(text: bytes, accepted: frozenset[str] | None) -> dict[str | None, 
         if not isinstance(entry, dict) or not (kid is None or (isinstance(kid, str) and len(kid) <= MAX_KID)):
             continue
         try:
-            found.setdefault(kid, key_of_jwk(entry, accepted))
+            key = key_of_jwk(entry, accepted)
         except UnusableKey:
             continue
+        found[kid] = found[kid].joined(key) if kid in found else key
     return found
 
 

@@ -45,6 +45,13 @@ class Key:
         """Whether nothing that it signed is to be accepted any more."""
         return self.until is not None and now >= self.until
 
+    def joined(self, other: Key) -> Key:
+        """This one for what it verifies, and the other for the algorithms that it has beyond."""
+        if self.verifiers.keys() >= other.verifiers.keys():
+            return self
+        mark = hashlib.sha256(self.mark + other.mark).digest()
+        return Key({**other.verifiers, **self.verifiers}, self.until, mark)
+
 
 def key_of(
     secret: str | None,
@@ -80,7 +87,9 @@ def key_of_jwk(jwk: Mapping[str, Any], accepted: frozenset[str] | None) -> Key:
     `accepted` narrows the algorithms down. Raises UnusableKey for whatever is no RSA or elliptic public key to verify
     signatures with, and for one that is too weak.
     """
-    kind, use, operations = jwk.get("kty"), jwk.get("use", "sig"), jwk.get("key_ops", ["verify"])
+    # Some issuers write null for what they leave open.
+    given = {name: value for name, value in jwk.items() if value is not None}
+    kind, use, operations = given.get("kty"), given.get("use", "sig"), given.get("key_ops", ["verify"])
     family = {"RSA": "RS", "EC": "ES"}.get(kind) if isinstance(kind, str) else None
     if family is None or use != "sig" or not isinstance(operations, list) or "verify" not in operations:
         raise UnusableKey("it is no RSA or elliptic key that verifies signatures")

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hub.auth.jwks import MAX_KEYS, KeysError, age_of, read_keys
-from hub.auth.keys import holds_key, key_of, key_of_jwk
+from hub.auth.keys import Key, holds_key, key_of, key_of_jwk
 from hub.errors import UnusableKey
 from tests.services.issuer import IssuerKey
 from tests.unit.auth.forging import SECRET, KeyPair, pair
@@ -104,6 +104,7 @@ def test_neither_a_key_nor_an_error_repeats_a_secret() -> None:
         (RSA.jwk(alg="RS512", use=None), ["RS512"]),
         (EC.jwk(), ["ES256"]),
         (EC.jwk(alg=None, key_ops=["verify"]), ["ES256"]),
+        ({**EC.jwk(), "alg": None, "use": None, "key_ops": None}, ["ES256"]),
     ],
 )
 def test_a_published_key_is_for_the_algorithm_it_names_or_those_of_its_kind(
@@ -165,18 +166,32 @@ def test_only_accepted_algorithms_are_left() -> None:
     assert {kid: list(key.verifiers) for kid, key in found.items()} == {"r": ["RS384"]}
 
 
-def test_names_that_are_no_names_are_left_out_and_the_first_of_two_counts() -> None:
+def test_names_that_are_no_names_are_left_out() -> None:
     entries = [
         7,
         None,
         EC.jwk(kid=7),
         EC.jwk(kid="k" * 257),
         EC.jwk(kid="k"),
-        RSA.jwk(kid="k"),
         RSA.jwk(kid=None),
     ]
     found = read_keys(json.dumps({"keys": entries}).encode(), None)
     assert {kid: list(key.verifiers) for kid, key in found.items()} == {"k": ["ES256"], None: ["RS256"]}
+
+
+def test_of_keys_with_one_name_each_algorithm_has_the_first() -> None:
+    other = IssuerKey("k")
+    both = [EC.jwk(kid="k"), RSA.jwk(kid="k"), RSA.jwk(kid="k", alg="RS512"), other.jwk()]
+
+    def read(*entries: dict[str, Any]) -> Key:
+        return read_keys(json.dumps({"keys": entries}).encode(), None)["k"]
+
+    found = read(*both)
+    assert set(found.verifiers) == {"ES256", "RS256", "RS512"}
+    assert found.verifiers["ES256"].to_dict() == read(both[0]).verifiers["ES256"].to_dict()
+    assert read(both[0], both[3]).mark == read(both[0]).mark
+    assert found.mark == read(*both[:3]).mark, "so that tokens stay remembered from look to look"
+    assert found.mark not in (read(both[0]).mark, read(both[1]).mark)
 
 
 @pytest.mark.parametrize(
