@@ -35,8 +35,9 @@ def read_document(text: bytes, what: str) -> Mapping[str, Any]:
 def read_keys(text: bytes, accepted: frozenset[str] | None) -> dict[str | None, Key]:
     """The usable keys of a JWKS by `kid`; under None one without a name. Raises KeysError for what is no JWKS.
 
-    Others than RSA and elliptic ones to verify signatures with are left out, and so are weak ones; of several with one
-    name (an RSA and an elliptic one, say) each algorithm has the first that is usable. `accepted` are the algorithms to accept, None for all.
+    Others than RSA and elliptic ones to verify signatures with are left out, and so are weak ones. Of several with one
+    name (an RSA and an elliptic one, say) each algorithm has the first that is usable. `accepted` are the algorithms to
+    accept, None for all.
     """
     entries = read_document(text, "the JWKS").get("keys")
     if not isinstance(entries, list):
