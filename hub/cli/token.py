@@ -284,7 +284,7 @@ def _explain(header: Mapping[str, Any], claims: Mapping[str, Any], now: int, *, 
     for name, value in claims.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         meaning = _when(name, value, now) if name in _TIMES else _MEANINGS.get(name, "")
-        click.echo(f"{name:9} {_printable(shown)}{f'   ({meaning})' if meaning else ''}", err=err)
+        click.echo(f"{_printable(name):9} {_printable(shown)}{f'   ({meaning})' if meaning else ''}", err=err)
 
 
 def _printable(text: str) -> str:
@@ -292,6 +292,8 @@ def _printable(text: str) -> str:
 
 
 def _when(name: str, value: Any, now: int) -> str:
+    if name == "expire_at" and value == 0 and not isinstance(value, bool):
+        return "the session does not end"
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**36:
         return "not a time"
     stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(value))

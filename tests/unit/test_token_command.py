@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hub.auth.tokens import sign
 from hub.cli import run
 from tests.services.issuer import JWKS, Answer, Issuer, IssuerKey
 from tests.unit.auth.forging import pair
@@ -119,6 +120,26 @@ def test_an_issuer_that_cannot_be_asked_is_told_and_not_taken_for_a_bad_token(
     configure(jwks_url=issuer.url + JWKS)
     assert run(["token", "check", OF_ISSUER.token(time.time() + 60)]) == 1
     assert "cannot be verified at the moment" in capsys.readouterr().err
+
+
+def test_nothing_that_a_stranger_wrote_into_a_token_steers_the_terminal(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(secret=SECRET)
+    odd = {"\naccepted": 1, "bell\x07": "\x07\n", "sub": "ann", "exp": 1}
+    assert run(["token", "check", sign(odd, OTHER, kid="\x07")]) == 1
+    said = capsys.readouterr()
+    assert "\naccepted" not in said.out
+    assert "\x07" not in said.out + said.err
+    assert "?accepted 1\n" in said.out
+
+
+def test_a_session_that_does_not_end_is_told_as_that(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(secret=SECRET)
+    created(capsys, "--claims", '{"expire_at": 0}')
+    assert "expire_at 0   (the session does not end)\n" in capsys.readouterr().out
 
 
 def test_check_warns_of_keys_that_have_ended(
