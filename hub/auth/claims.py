@@ -29,8 +29,8 @@ ACTIONS: Final = frozenset({"subscribe", "publish", "presence", "history"})
 MAX_DEPTH: Final = 64
 MAX_PATTERNS: Final = 100
 """Patterns in claim `topics`: under the rule `token` each of them may have to be tried."""
-MAX_SECONDS: Final = 2**53
-"""Times beyond are no times: no float holds them to the second."""
+MAX_SECONDS: Final = 253_402_300_799
+"""Times beyond the year 9999 are no times: who counts in milliseconds would make tokens that never end."""
 _ACTION_NAMES: Final = {"sub": "subscribe", "pub": "publish", **{action: action for action in ACTIONS}}
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 """What most tokens grant beyond a name; one for all, since each session keeps what its token grants."""

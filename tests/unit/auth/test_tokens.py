@@ -276,6 +276,8 @@ def test_harmless_headers_are_ignored(verifier: TokenVerifier) -> None:
         claims(exp=[EXP]),
         claims(exp=-1),
         claims(exp=10**30),
+        claims(exp=EXP * 1_000),
+        claims(expire_at=EXP * 1_000),
         claims(exp=2.0**60),
         claims(nbf="0"),
         claims(nbf=None),
