@@ -83,6 +83,14 @@ async def test_refusals_are_closes_that_a_browser_can_see(hub: LiveHub, path: st
         assert await closed(socket) == code
 
 
+@pytest.mark.parametrize("path", ["/ws/members:1", "/ws/nowhere", "/me"])
+async def test_who_brings_no_token_is_told_the_safest_ways_first(hub: LiveHub, path: str) -> None:
+    async with connect(f"{hub.ws_url}{path}") as socket:
+        assert await closed(socket) == 4001
+        reason = socket.close_reason or ""
+    assert 0 < reason.index("Authorization") < reason.index("?ticket=") < reason.index("?token=")
+
+
 async def test_tokens_open_what_they_may_and_nothing_else(hub: LiveHub) -> None:
     ann = hub.token("ann")
     async with (
