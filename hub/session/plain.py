@@ -44,7 +44,7 @@ from hub.session.base import Rest, Session
 from hub.session.held import Established, Wanted
 from hub.topics import fill
 
-TOKEN_NEEDED: Final = "a token is needed: Authorization: Bearer, ?ticket=, or else ?token="
+NAMELESS: Final = "a token is needed: Authorization: Bearer, ?ticket=, or else ?token="
 RETRY_SECONDS: Final = 0.1
 MAX_RETRY_SECONDS: Final = 2.0
 """How long a socket that waits for the broker waits between two attempts, more or less."""
@@ -56,7 +56,7 @@ async def identify(node: Node, token: str) -> Identity:
     Raises Disconnect 4001 when that is not admitted, 3004 while its key cannot be had.
     """
     if not token and not node.anonymous:
-        raise Disconnect(SOCKET_BAD_TOKEN, TOKEN_NEEDED)
+        raise Disconnect(SOCKET_BAD_TOKEN, NAMELESS)
     try:
         return await node.identified(token)
     except KeysUnavailable as error:
@@ -136,7 +136,7 @@ class PlainSession(Session):
 
     def nobody(self) -> Disconnect:
         """A client without a token, where one is needed."""
-        return Disconnect(SOCKET_BAD_TOKEN, TOKEN_NEEDED)
+        return Disconnect(SOCKET_BAD_TOKEN, NAMELESS)
 
     def _greet(self, established: Established) -> None:
         if established.data is not None:
@@ -275,7 +275,7 @@ def _of_reply(error: ReplyError, identity: Identity) -> Disconnect:
     if error.code == PERMISSION_DENIED.number:
         # Whoever came without a token is told to bring one; whoever has one, that it does not suffice.
         if identity.anonymous:
-            return Disconnect(SOCKET_BAD_TOKEN, TOKEN_NEEDED)
+            return Disconnect(SOCKET_BAD_TOKEN, NAMELESS)
         return Disconnect(SOCKET_NOT_ALLOWED)
     if error.code == EXPIRED.number:
         return Disconnect(SOCKET_BAD_TOKEN, error.message)
