@@ -126,8 +126,16 @@ def hashed(key: str) -> str:
 
 
 def digest_of(configured: str) -> bytes:
-    """What a configured key or hash is compared by. Raises UnusableKey for a hash that is none."""
+    """What a configured key or hash is compared by.
+
+    Raises UnusableKey for a hash that is none, and for a key that no request could bring.
+    """
     if not configured.startswith(HASHED):
+        if configured.lower().startswith(HASHED):
+            # As a key it would open all with what is known to everybody who has read the file.
+            raise UnusableKey(f"a hash begins with {HASHED} in small letters")
+        if configured != configured.strip():
+            raise UnusableKey("white space stands around it, and no header brings that")
         return _digest(configured)
     found = configured.removeprefix(HASHED)
     if not _HASH.fullmatch(found):

@@ -72,6 +72,18 @@ def test_what_begins_as_a_hash_and_is_none_is_refused_without_being_repeated(wro
     assert wrong.removeprefix("sha256:") == "" or wrong not in str(caught.value)
 
 
+@pytest.mark.parametrize("wrong", ["k-old ", "\tk-old", "k-old\n"])
+def test_a_key_that_no_header_can_bring_is_refused_without_being_repeated(wrong: str) -> None:
+    with pytest.raises(UnusableKey, match="no header brings that") as caught:
+        ApiKeys({"a": (wrong, ["*"])})
+    assert wrong.strip() not in str(caught.value)
+
+
+def test_a_hash_in_capitals_is_not_taken_for_a_key() -> None:
+    with pytest.raises(UnusableKey, match="in small letters"):
+        ApiKeys({"a": (hashed("k-old").replace("sha256", "SHA256"), ["*"])})
+
+
 def test_a_key_and_its_hash_are_the_same_key() -> None:
     with pytest.raises(UnusableKey, match="'a' and 'b' are the same key"):
         ApiKeys({"a": ("k", ["*"]), "b": (hashed("k"), ["publish"])})
