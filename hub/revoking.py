@@ -128,8 +128,8 @@ class Revoking:
 
     async def lift(self, key: Key) -> bool:
         """Lifts an entry on every node; false where there is none in force. Raises ReplyError as `revoke` does."""
-        old = self.revocations.find(key)
-        if old is None or old.lifted:
+        old = self.revocations.in_force(key)
+        if old is None:
             return False
         await self._put_in_force(lifted(old, self._clock()))
         _log.info("no longer revoked: %s", _named(old))

@@ -86,26 +86,27 @@ class Revocations:
         """Whether the token of a mark is revoked."""
         if not self._entries:
             return False
-        if mark.token_id and self._in_force(("token", mark.token_id, "")):
+        if mark.token_id and self.in_force(("token", mark.token_id, "")):
             return True
-        if mark.user and (self._in_force(("user", mark.user, "")) or self._too_old(mark.user, mark)):
+        if mark.user and (self.in_force(("user", mark.user, "")) or self._too_old(mark.user, mark)):
             return True
         return self._too_old("", mark)
 
     def bar(self, user: str, topic: str) -> bool:
         """Whether a user is barred from a topic."""
-        return self._barred > 0 and self._in_force(("topic", user, topic)) is not None
+        return self._barred > 0 and self.in_force(("topic", user, topic)) is not None
 
     def find(self, key: Key) -> Revocation | None:
         """The entry about something, in force or lifted."""
         return self._entries.get(key)
 
-    def _in_force(self, key: Key) -> Revocation | None:
+    def in_force(self, key: Key) -> Revocation | None:
+        """The entry about something, while it is in force."""
         found = self._entries.get(key)
         return found if found is not None and _holds(found, self._clock()) else None
 
     def _too_old(self, user: str, mark: Mark) -> bool:
-        found = self._in_force(("before", user, ""))
+        found = self.in_force(("before", user, ""))
         return found is not None and mark.issued_at < found.issued_before
 
     # Changes

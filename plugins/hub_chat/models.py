@@ -73,9 +73,9 @@ class Message(ChatBase, table=True):
         return shown if self.nonce is None else {**shown, "nonce": self.nonce}
 
 
-def rooms_after(name: str, limit: int) -> SelectOfScalar[Room]:
-    """The next rooms by name."""
-    return select(Room).where(col(Room.name) > name).order_by(col(Room.name)).limit(limit)
+def rooms_after(name: str, limit: int, *, skip: int = 0) -> SelectOfScalar[Room]:
+    """The next rooms by name, but for the first `skip` of them."""
+    return select(Room).where(col(Room.name) > name).order_by(col(Room.name)).offset(skip).limit(limit)
 
 
 def latest(room: str, before: int | None, limit: int) -> SelectOfScalar[Message]:

@@ -16,7 +16,11 @@ BAD_NAME: Final = 1_400
 NO_ROOM: Final = 1_404
 TAKEN: Final = 1_409
 
+MAX_EXAMINED: Final = 5_000
+"""Rooms that one request for a list looks at, since of those that the user may not enter there can be any number."""
+
 _NAME: Final = re.compile(r"[\w-]{1,64}")
+_AT_ONCE: Final = 500
 
 
 class NewRoom(BaseModel):
@@ -36,11 +40,11 @@ class NewRoom(BaseModel):
 
 
 class RoomPage(BaseModel):
-    """Which rooms are asked for."""
+    """Which rooms are asked for: those behind a room, perhaps some further on (`name+200`)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str = Field("", max_length=64)
+    after: str = Field("", max_length=74, pattern=r"^[^+]*(\+[0-9]{1,9})?$")
     limit: int | None = Field(None, ge=1)
 
 
@@ -100,13 +104,26 @@ async def create(ctx: Context[ChatSettings], new: NewRoom) -> tuple[Room, bool]:
 
 
 async def page(ctx: Context[ChatSettings], given: Any) -> dict[str, Any]:
-    """The rooms that the acting user may subscribe to, by name; `next` continues after them, None at the end."""
+    """The rooms that the acting user may subscribe to, by name; `next` continues after them, None at the end.
+
+    It names no room that is not shown: past many of those, it says how many rooms further on the list goes on.
+    """
     wanted = validated(RoomPage, given)
     limit = min(wanted.limit or ctx.settings.page_size, ctx.settings.page_limit)
+    name, _, further = wanted.after.partition("+")
+    begin = at = int(further or 0)
+    rooms: list[Room] = []
     async with ctx.database() as db:
-        found = (await db.exec(rooms_after(wanted.after, limit + 1))).all()
-    rooms = [room.shown() for room in found[:limit] if await ctx.allowed("subscribe", topic_of(room.name))]
-    return {"rooms": rooms, "next": found[limit - 1].name if len(found) > limit else None}
+        at_once, ended = limit + 1, False
+        while len(rooms) <= limit and not ended and at - begin < MAX_EXAMINED:
+            found = (await db.exec(rooms_after(name, at_once, skip=at))).all()
+            rooms += [room for room in found if await ctx.allowed("subscribe", topic_of(room.name))]
+            at, ended, at_once = at + len(found), len(found) < at_once, _AT_ONCE
+    if len(rooms) > limit:
+        following: str | None = rooms[limit - 1].name
+    else:
+        following = None if ended else f"{name}+{at}"
+    return {"rooms": [room.shown() for room in rooms[:limit]], "next": following}
 
 
 def milliseconds(ctx: Context[Any]) -> int:

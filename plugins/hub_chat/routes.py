@@ -74,5 +74,5 @@ routes = [
     Route("/rooms/{room}/messages", list_messages, methods=["GET"]),
     Route("/rooms/{room}/messages", send_message, methods=["POST"]),
     Route("/rooms/{room}/kicks", kick_user, methods=["POST"]),
-    Route("/rooms/{room}/kicks/{user}", pardon_user, methods=["DELETE"]),
+    Route("/rooms/{room}/kicks/{user:path}", pardon_user, methods=["DELETE"]),
 ]

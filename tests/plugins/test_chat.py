@@ -11,6 +11,7 @@ from websockets.sync.client import connect as connect_socket
 
 from hub.errors import ReplyError
 from hub.testing import HubClient, InProcessHub, LiveHub
+from hub_chat import rooms
 
 ROOM = "/api/chat/rooms/lobby/messages"
 
@@ -453,6 +454,30 @@ async def test_rooms_that_one_may_not_enter_are_not_listed() -> None:
         assert (await ann.rpc("chat.rooms"))["rooms"] == []
         boss = await hub.connect("boss", role="staff")
         assert [room["name"] for room in (await boss.rpc("chat.rooms"))["rooms"]] == ["lobby"]
+
+
+@pytest.mark.parametrize("examined", [5_000, 3])
+async def test_no_page_of_rooms_names_one_that_is_not_for_the_reader(
+    monkeypatch: pytest.MonkeyPatch, examined: int
+) -> None:
+    monkeypatch.setattr(rooms, "MAX_EXAMINED", examined)
+    monkeypatch.setattr(rooms, "_AT_ONCE", 2)
+    own = {"chat:{room}": {"allow": {"subscribe": ["token"]}}}
+    async with InProcessHub(config(own)) as hub:
+        for name in ("b", "a1", "c9", "c2", "d", "c5", "e", "a2"):
+            answer = await hub.http.post("/api/chat/rooms", json={"name": name}, headers=hub.api_key)
+            assert answer.status_code == 201
+        for mine in ([], ["b"], ["b", "c5"], ["b", "c5", "e"], ["e"], ["a1", "a2", "b"]):
+            ann = await hub.connect("ann", topics=[f"chat:{name}" for name in mine])
+            shown, after, told = [], "", []
+            while after is not None:
+                page = await ann.rpc("chat.rooms", {"limit": 1, "after": after})
+                shown += [room["name"] for room in page["rooms"]]
+                after = page["next"]
+                told.append(after)
+            assert shown == mine
+            named = {text.partition("+")[0] for text in told if text}
+            assert named <= {"", *mine}
 
 
 # Who is there, who is typing

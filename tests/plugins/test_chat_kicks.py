@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -118,6 +119,26 @@ async def test_a_kick_ends_when_its_time_is_over_or_it_is_pardoned(nodes: Nodes)
         assert time.monotonic() - began < WITHIN
         await asyncio.sleep(0.01)
     await eve.subscribe("chat:lobby")
+
+
+async def test_whatever_a_user_is_called_they_can_be_pardoned() -> None:
+    async with InProcessHub({"plugins": {"chat": {}}}) as hub:
+        for user in ("google-oauth2/12", "a b@c.d", "50%", "Zoë?x=1#y", "a//b/"):
+            eve = await hub.connect(user)
+            await kick(hub, user=user)
+            assert await refusal(eve.subscribe("chat:lobby")) == 103
+            path = f"/api/chat/rooms/lobby/kicks/{quote(user, safe='')}"
+            answer = await hub.http.delete(path, headers=hub.api_key)
+            assert answer.json() == {"pardoned": True}, user
+            await eve.subscribe("chat:lobby")
+
+
+async def test_a_kick_that_is_over_is_not_pardoned() -> None:
+    async with InProcessHub({"plugins": {"chat": {}}}) as hub:
+        await kick(hub, user="eve", seconds=60)
+        hub.clock.advance(61)
+        answer = await hub.http.delete("/api/chat/rooms/lobby/kicks/eve", headers=hub.api_key)
+        assert answer.json() == {"pardoned": False}
 
 
 @pytest.mark.timeout(60)
