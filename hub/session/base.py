@@ -27,7 +27,6 @@ from hub.errors import (
     ReplyError,
 )
 from hub.handlers import Call, TopicRule
-from hub.live import Subscription
 from hub.model import ANONYMOUS, ClientInfo, Identity
 from hub.node import Node
 from hub.outbox import Outbox, Transport, Wire
@@ -35,6 +34,7 @@ from hub.plugin import Accept
 from hub.protocol.json_codec import encode
 from hub.rates import Rate
 from hub.session.client_id import new_client_id
+from hub.session.discretion import subscription_of
 from hub.session.held import Established, Held, Wanted, is_told
 from hub.session.introduction import introduce
 from hub.session.leaving import for_good, hold_leave, tell_leaves
@@ -298,8 +298,7 @@ class Session(ABC):
                 if isinstance(answer, Accept):
                     data = data if answer.data is None else encode(answer.data)
                     chan_info = chan_info if answer.info is None else encode(answer.info)
-        delta = wanted.delta and rule.options.delta
-        subscription = Subscription(topic, self, self.outbox, rule.options, delta=delta, filter=wanted.filter)
+        subscription = subscription_of(self, wanted, rule, params)
         held = Held(subscription, rule, params, self.info(chan_info), wanted.forced, wanted.expires_at)
         held.granted, held.mark = wanted.granted, wanted.mark
         if rule.options.presence and not self.closed:

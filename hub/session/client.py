@@ -49,6 +49,7 @@ from hub.protocol.json_codec import (
 )
 from hub.rates import Rate
 from hub.session.base import Rest, Session
+from hub.session.discretion import sees_others
 from hub.session.held import Wanted
 
 _log = logging.getLogger("hub.session")
@@ -236,13 +237,19 @@ class ClientSession(Session):
         self._schedule()
 
     def relinquish(self, before: Identity, now: Identity) -> None:
-        """Gives up what a refreshed token no longer allows; what a subscription token or a handler granted stays."""
+        """Gives up what a refreshed token no longer allows; what a subscription token or a handler granted stays.
+
+        Who may no longer see who comes and goes is to subscribe again, and is told no more of it then.
+        """
         for topic, held in list(self.subscriptions.items()):
-            withdrawn = topic in before.subs and topic not in now.subs
-            if held.mark is not None or (held.granted and not withdrawn):
-                continue
-            if not self.node.decide(now, "subscribe", topic, held.rule, held.params):
+            granted = held.granted and (topic in now.subs or topic not in before.subs)
+            by_rules = not granted and held.mark is None
+            if by_rules and not self.node.decide(now, "subscribe", topic, held.rule, held.params):
                 self.order_unsubscribe(topic, UNSUBSCRIBED.number, PERMISSION_DENIED.message)
+            elif held.subscription.wire is self.outbox.wire and not sees_others(
+                self.node, now, topic, held.rule, held.params
+            ):
+                self.insufficient(topic)
 
     def watch(self) -> None:
         """Looks at the deadlines anew, because a subscription with an expiry was added."""
