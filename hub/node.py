@@ -319,12 +319,16 @@ class Node:
         return found
 
     def may(self, identity: Identity, action: str, topic: str) -> bool:
-        """Whether an identity may subscribe, publish, or read presence or history.
+        """Whether the rules let an identity subscribe, publish, or read presence or history.
 
-        Nobody may on a topic that no pattern matches. Raises TopicError.
+        Handlers are not asked, so whoever is for them to decide about may not; and nobody may on a topic that no
+        pattern matches. Raises TopicError.
         """
         found = self.table.find(check_topic(topic))
-        return found is not None and bool(self.decide(identity, action, topic, *found))
+        if found is None or self.revocations.bar(identity.user, topic):
+            return False
+        rule, params = found
+        return bool(allowed(identity, action, topic, rule.options, params, handlers_decide=False))
 
     def permitted(
         self, identity: Identity, action: str, topic: str, *, granted: bool = False

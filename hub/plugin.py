@@ -387,7 +387,11 @@ class Context(Generic[SettingsT]):
         return await self.services.unrevoke(user, token_id, issued_before, topic)
 
     async def allowed(self, action: str, topic: str) -> bool:
-        """Whether the acting identity may `subscribe`, `publish`, or read `presence` or `history` of a topic."""
+        """Whether the rules let the acting identity `subscribe`, `publish`, or read `presence` or `history` of a topic.
+
+        Handlers are not asked: where only `handler` could admit it is False, and where a handler stands beside other
+        rules it may still refuse.
+        """
         return await self.services.allowed(self.identity, action, topic)
 
     def subscribers(self, topic: str) -> int:

@@ -480,6 +480,22 @@ async def test_no_page_of_rooms_names_one_that_is_not_for_the_reader(
             assert named <= {"", *mine}
 
 
+async def test_what_is_for_a_handler_to_decide_is_neither_listed_nor_told_of_by_the_plugin() -> None:
+    gate = {"subscribe": "tests.integration.permission_handlers:gate"}
+    async with InProcessHub(
+        config({"chat:{room}": {"allow": {"subscribe": "handler"}, "handlers": gate}})
+    ) as hub:
+        ann = await enter(hub, "ann")
+        await ann.publish("chat:lobby", "hi")
+        eve = await hub.connect("eve")
+        for topic in ("chat:lobby", "chat-typing:lobby"):
+            assert (await refused(eve.subscribe(topic))).code == 103
+        assert (await eve.rpc("chat.rooms"))["rooms"] == []
+        assert (await refused(eve.rpc("chat.history", {"room": "lobby"}))).code == 103
+        answer = await hub.http.get("/api/chat/rooms/lobby", headers=hub.bearer("eve"))
+        assert answer.status_code == 403
+
+
 # Who is there, who is typing
 
 

@@ -448,3 +448,16 @@ def test_a_name_in_the_file_and_in_the_settings_is_refused(tmp_path: Path) -> No
     settings = f"{{config: boards/dashboards.yaml, dashboards: {{one: {one}}}}}"
     [told] = refused(tmp_path, settings, f"dashboards: {{one: {one}}}")
     assert "the file has a dashboard of this name too: one" in told
+
+
+async def test_a_dashboard_that_a_handler_guards_is_not_shown_over_http() -> None:
+    gate = {"subscribe": "tests.integration.permission_handlers:gate"}
+    topics = {"dashboards:{name}": {"allow": {"subscribe": "handler"}, "handlers": gate}}
+    async with InProcessHub({"plugins": {"dashboards": {}}, "topics": topics}) as hub:
+        assert await watcher(hub, "ann")
+        for headers in (hub.bearer("eve"), {}):
+            answer = await hub.http.get("/api/dashboards/system", headers=headers)
+            assert answer.status_code in {401, 403}, answer.text
+            listed = await hub.http.get("/api/dashboards", headers=headers)
+            assert "system" not in listed.text
+        assert (await hub.http.get("/api/dashboards/system", headers=hub.api_key)).status_code == 200
