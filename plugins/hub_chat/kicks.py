@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.plugin import PERMISSION_DENIED, Context, ReplyError
+from hub.plugin import OUTCOME_UNKNOWN, PERMISSION_DENIED, Context, ReplyError
 from hub_chat import rooms
 from hub_chat.settings import ChatSettings
 
@@ -38,6 +40,21 @@ def _topics(room: str) -> tuple[str, str]:
     return rooms.topic_of(room), f"chat-typing:{room}"
 
 
+async def _on_all(room: str, change: Callable[[str], Awaitable[object]]) -> list[object]:
+    """Does a change to all topics of a room, also where it is not sure that other nodes know of the first."""
+    changed, unsure = [], None
+    for topic in _topics(room):
+        try:
+            changed.append(await change(topic))
+        except ReplyError as error:
+            if error.code != OUTCOME_UNKNOWN.number:
+                raise
+            unsure = error
+    if unsure is not None:
+        raise unsure
+    return changed
+
+
 def _demand(ctx: Context[ChatSettings]) -> None:
     if not (ctx.api_key or any(ctx.identity.has_role(role) for role in ctx.settings.moderators)):
         raise ReplyError(PERMISSION_DENIED, "only moderators may do this")
@@ -50,13 +67,11 @@ async def kick(ctx: Context[ChatSettings], room: str, given: Kick) -> None:
     """
     _demand(ctx)
     until = None if given.seconds is None else ctx.now() + given.seconds
-    for topic in _topics(room):
-        await ctx.revoke(user=given.user, topic=topic, until=until)
+    await _on_all(room, lambda topic: ctx.revoke(user=given.user, topic=topic, until=until))
     ctx.log.info("%s was kicked from room %s by %s", given.user, room, ctx.user or "a backend")
 
 
 async def pardon(ctx: Context[ChatSettings], room: str, user: str) -> bool:
     """Lets a user back in; false for one who was not kicked. Raises as `kick` does."""
     _demand(ctx)
-    found = [await ctx.unrevoke(user=user, topic=topic) for topic in _topics(room)]
-    return any(found)
+    return any(await _on_all(room, lambda topic: ctx.unrevoke(user=user, topic=topic)))

@@ -142,6 +142,27 @@ async def test_a_kick_that_is_over_is_not_pardoned() -> None:
 
 
 @pytest.mark.timeout(60)
+async def test_while_the_broker_is_away_a_kick_holds_here_in_the_whole_room(
+    nodes: Nodes, redis_server: RedisServer
+) -> None:
+    one, two = nodes
+    eves = [await enter(node, "eve") for node in nodes]
+    redis_server.kill()
+    async with asyncio.timeout(10):
+        while one.hub.node.router.bridge.broker.connected:
+            await asyncio.sleep(0.01)
+    kicks = "/api/chat/rooms/lobby/kicks"
+    answer = await one.http.post(kicks, json={"user": "eve"}, headers=one.api_key)
+    assert answer.json()["error"]["code"] == 300
+    for topic in ("chat:lobby", "chat-typing:lobby"):
+        assert await eves[0].expect_push(topic, "unsubscribe") == DENIED
+    redis_server.start()
+    async with asyncio.timeout(20):
+        while {"chat:lobby", "chat-typing:lobby"} & set(eves[1].session.subscriptions):
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.timeout(60)
 async def test_moderators_kick_by_rpc_and_nobody_else_does(nodes: Nodes) -> None:
     one, two = nodes
     eve = await enter(two, "eve")

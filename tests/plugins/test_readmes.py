@@ -41,6 +41,8 @@ def test_every_topic_method_and_route_stands_in_the_readme(package: str) -> None
     text = (PLUGINS / package / "README.md").read_text()
     declared = manifest(package)
     names = [*declared.get("topics", {}), *declared.get("rpc", {})]
-    names += [route.path.replace(":int", "").replace(":path", "").rstrip("/") for route in named(package, "routes")]
+    names += [
+        route.path.replace(":int", "").replace(":path", "").rstrip("/") for route in named(package, "routes")
+    ]
     missing = [name for name in names if name.replace(":rest", "") not in text]
     assert not missing
