@@ -26,6 +26,8 @@ Key = tuple[str, str, str]
 
 LIFTED_SECONDS: Final = 30 * 86_400.0
 """How long a lifted entry is remembered as lifted."""
+AHEAD_SECONDS: Final = 86_400.0
+"""How far ahead of the clock a token may say that it was issued; beyond, its times are none, such as milliseconds."""
 MAX_SUBJECT_BYTES: Final = 1_024
 PAGE_BYTES: Final = 131_072
 """How much of what is known one letter to another node carries."""
@@ -107,7 +109,9 @@ class Revocations:
 
     def _too_old(self, user: str, mark: Mark) -> bool:
         found = self.in_force(("before", user, ""))
-        return found is not None and mark.issued_at < found.issued_before
+        if found is None:
+            return False
+        return mark.issued_at < found.issued_before or mark.issued_at > self._clock() + AHEAD_SECONDS
 
     # Changes
 

@@ -145,7 +145,7 @@ async def test_a_kick_that_is_over_is_not_pardoned() -> None:
 async def test_while_the_broker_is_away_a_kick_holds_here_in_the_whole_room(
     nodes: Nodes, redis_server: RedisServer
 ) -> None:
-    one, two = nodes
+    one, _ = nodes
     eves = [await enter(node, "eve") for node in nodes]
     redis_server.kill()
     async with asyncio.timeout(10):

@@ -58,6 +58,18 @@ def test_a_token_is_refused_by_its_id_its_user_or_its_age_and_no_other_is(revoca
     assert [claims for claims in good if revocations.refuse(_who(claims))] == []
 
 
+def test_a_token_that_claims_to_come_from_far_ahead_is_as_old_as_one_that_says_nothing(
+    revocations: Revocations, clock: Clock
+) -> None:
+    now = clock()
+    ahead = [now + 86_500, now * 1_000, 1e300]
+    assert not any(revocations.refuse(_who({"sub": "ann", "iat": iat})) for iat in ahead)
+    revocations.merge([entry("before", "ann", issued_before=now - 5)])
+    assert all(revocations.refuse(_who({"sub": "ann", "iat": iat})) for iat in ahead)
+    assert not any(revocations.refuse(_who({"sub": "ann", "iat": iat})) for iat in (now, now + 300))
+    assert not any(revocations.refuse(_who({"sub": "bob", "iat": iat})) for iat in ahead)
+
+
 def test_an_id_that_is_a_number_is_known_by_its_digits(revocations: Revocations) -> None:
     revocations.merge([entry("token", "7")])
     assert revocations.refuse(_who({"jti": 7, "sub": "ann"}))
