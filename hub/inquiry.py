@@ -207,6 +207,9 @@ class Inquiry:
         said = reasons(question, rule.options)
         whole = _with(blank, said, PERMISSION_DENIED, handlers)
         whole = replace(whole, rules_origin=rule.origins.get(f"allow.{said.rules_of}", _NOWHERE))
+        if said.allowed and said.rules_of != asked.action and rule.handlers_of(said.rules_of):
+            unasked = ", ".join(handler.name for handler in rule.handlers_of(said.rules_of))
+            whole = replace(whole, verdict=f"{whole.verdict}; {unasked} is asked about {said.rules_of} alone")
         return _as_far_as_on(whole, rule)
 
     def _bars(self, identity: Identity, topic: str) -> bool:

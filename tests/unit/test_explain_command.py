@@ -26,6 +26,10 @@ topics:
     allow: {{subscribe: handler}}
     handlers: {{subscribe: "gates:keep"}}
   "$secret:{{x}}": {{allow: {{subscribe: anyone}}}}
+  "guarded:{{x}}":
+    allow: {{subscribe: authenticated}}
+    history: {{size: 10}}
+    handlers: {{subscribe: "gates:keep"}}
 rpc:
   open: "gates:call"
   report: {{run: "gates:call", allow: ["role:boss"]}}
@@ -160,6 +164,7 @@ def test_what_is_refused_ends_with_1_and_says_what_speaks_against_it(
             "goes before all rules",
         ),
         (["--user", "ann", "subscribe", "ops:1"], "handler  gates:keep: not called"),
+        (["--user", "ann", "history", "guarded:1"], "it is ann; gates:keep is asked about subscribe alone"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
