@@ -16,7 +16,7 @@ BAD_NAME: Final = 1_400
 NO_ROOM: Final = 1_404
 TAKEN: Final = 1_409
 
-MAX_EXAMINED: Final = 5_000
+MAX_EXAMINED: Final = 1_000
 """Rooms that one request for a list looks at, since of those that the user may not enter there can be any number."""
 
 _NAME: Final = re.compile(r"[\w-]{1,64}")
@@ -40,11 +40,11 @@ class NewRoom(BaseModel):
 
 
 class RoomPage(BaseModel):
-    """Which rooms are asked for: those behind a room, perhaps some further on (`name+200`)."""
+    """Which rooms are asked for: those behind a room, perhaps some further on (`name~200`)."""
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str = Field("", max_length=74, pattern=r"^[^+]*(\+[0-9]{1,9})?$")
+    after: str = Field("", max_length=74, pattern=r"^[^~]*(~[0-9]{1,9})?$")
     limit: int | None = Field(None, ge=1)
 
 
@@ -110,7 +110,7 @@ async def page(ctx: Context[ChatSettings], given: Any) -> dict[str, Any]:
     """
     wanted = validated(RoomPage, given)
     limit = min(wanted.limit or ctx.settings.page_size, ctx.settings.page_limit)
-    name, _, further = wanted.after.partition("+")
+    name, _, further = wanted.after.partition("~")
     begin = at = int(further or 0)
     rooms: list[Room] = []
     async with ctx.database() as db:
@@ -122,7 +122,7 @@ async def page(ctx: Context[ChatSettings], given: Any) -> dict[str, Any]:
     if len(rooms) > limit:
         following: str | None = rooms[limit - 1].name
     else:
-        following = None if ended else f"{name}+{at}"
+        following = None if ended else f"{name}~{at}"
     return {"rooms": [room.shown() for room in rooms[:limit]], "next": following}
 
 

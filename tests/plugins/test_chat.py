@@ -456,7 +456,7 @@ async def test_rooms_that_one_may_not_enter_are_not_listed() -> None:
         assert [room["name"] for room in (await boss.rpc("chat.rooms"))["rooms"]] == ["lobby"]
 
 
-@pytest.mark.parametrize("examined", [5_000, 3])
+@pytest.mark.parametrize("examined", [1_000, 3])
 async def test_no_page_of_rooms_names_one_that_is_not_for_the_reader(
     monkeypatch: pytest.MonkeyPatch, examined: int
 ) -> None:
@@ -468,15 +468,16 @@ async def test_no_page_of_rooms_names_one_that_is_not_for_the_reader(
             answer = await hub.http.post("/api/chat/rooms", json={"name": name}, headers=hub.api_key)
             assert answer.status_code == 201
         for mine in ([], ["b"], ["b", "c5"], ["b", "c5", "e"], ["e"], ["a1", "a2", "b"]):
-            ann = await hub.connect("ann", topics=[f"chat:{name}" for name in mine])
+            headers = hub.bearer("ann", topics=[f"chat:{name}" for name in mine])
             shown, after, told = [], "", []
             while after is not None:
-                page = await ann.rpc("chat.rooms", {"limit": 1, "after": after})
+                path = f"/api/chat/rooms?limit=1&after={after}"  # as it was given, and not quoted
+                page = (await hub.http.get(path, headers=headers)).json()
                 shown += [room["name"] for room in page["rooms"]]
                 after = page["next"]
                 told.append(after)
             assert shown == mine
-            named = {text.partition("+")[0] for text in told if text}
+            named = {text.partition("~")[0] for text in told if text}
             assert named <= {"", *mine}
 
 
