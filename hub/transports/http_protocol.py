@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 from hub import metrics
@@ -24,8 +23,9 @@ from hub.transports.admitting import turning_away
 from hub.transports.connection import Connection
 from hub.transports.deadlines import Deadlines
 from hub.transports.extensions import agree
+from hub.transports.in_turn import HeldFlow, InTurn
 from hub.transports.opening import Opening
-from hub.transports.strict_requests import HEADER_BYTES, BadRequest, StrictRequests
+from hub.transports.strict_requests import HEADER_BYTES, BadRequest
 from hub.transports.upgrade import BadHandshake, accept_key, refuse
 
 HEADER_SECONDS: Final = 10.0
@@ -40,7 +40,7 @@ AT_ONCE: Final = 64
 """Requests of one connection that are answered before others have their turn."""
 
 
-class HubHttpProtocol(StrictRequests):
+class HubHttpProtocol(InTurn):
     """One HTTP connection, until it becomes a WebSocket."""
 
     _forget: Callable[[Connection], None]
@@ -103,25 +103,35 @@ class HubHttpProtocol(StrictRequests):
         """
         self.connections.add(self)
         self.transport = transport
-        self.flow = FlowControl(transport)
+        self.flow = HeldFlow(transport)
         self.server = _address(transport, "sockname")
         self.client = _address(transport, "peername")  # type: ignore[assignment]  # None as port: a Unix socket
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser."""
+        """Takes what has come."""
         if self._deaf:
             return
+        if self.flow.held:
+            self._keep(data)
+            return
         self._unset_keepalive_if_required()
-        requests, taken = self._requests, self._taken
         self._turn = 0
-        self._size = len(data)
+        self._feed_in_turn(data)
+
+    def _reads_on(self) -> bool:
+        return not self._deaf
+
+    def _feed(self, piece: bytes, whole: bytes, end: int) -> None:
+        """Feeds the parser."""
+        requests, taken = self._requests, self._taken
+        self._size = len(piece)
         try:
-            self.parser.feed_data(data)
+            self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade() and self._in_headers:
-                self._rest = data[upgrade.args[0] :]
+                self._rest = piece[upgrade.args[0] :] + whole[end:]
                 self.handle_websocket_upgrade()
             else:
                 # To another protocol, or before earlier requests were answered: those are, and nothing is read on.
@@ -134,14 +144,19 @@ class HubHttpProtocol(StrictRequests):
         if self._asked is not None:
             self._await()
         if self._in_body:
-            around = len(data) - (self._taken - taken) if requests == self._requests else 0
-            self._heed_body(around, len(data))
-        elif requests == self._requests and self._in_headers:
-            self._heading += len(data)
+            around = len(piece) - (self._taken - taken) if requests == self._requests else 0
+            self._heed_body(around, len(piece))
+        elif requests == self._requests:
+            self._heed_head(len(piece))
+
+    def _heed_head(self, size: int) -> None:
+        """Sees to it that a head comes in time, and that there is an end of it, also behind requests under way."""
+        self._heading += size
+        if self._in_headers:
             self._watch()
-            if self._heading > HEADER_BYTES:
-                _over("headers")
-                refuse(self.transport, 431, [], b"the headers of the request are too long\n")
+        if self._heading > HEADER_BYTES:
+            _over("headers")
+            self._break(431, b"the headers of the request are too long\n")
 
     def _give_up(self, error: Exception) -> None:
         """Refuses the request that is being read."""

@@ -6,6 +6,8 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,7 +283,7 @@ def test_what_is_too_long_or_too_slow_is_counted_by_the_limits_name(hub: LiveHub
         (b"GET /" + b"x" * LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         (ALIVE, 408),
         (post(b"Content-Length: 9", key), 408),
-        (post(b"Transfer-Encoding: chunked", key) + b"1;" + b"x" * 100_000 + b"\r\n", 400),
+        (post(b"Transfer-Encoding: chunked", key) + b"1;" + b"x" * 75_000 + b"\r\n", 400),
     ):
         with RawSocket((impatient if status == 408 else hub).url) as socket:
             for at in range(0, len(sent), 20_000):
@@ -409,3 +411,73 @@ def test_a_socket_is_asked_for_by_an_upgrade(hub: LiveHub) -> None:
             assert statuses(answer) == [426]
             assert b"upgrade: websocket\r\n" in answer
             assert b"sec-websocket-version: 13\r\n" in answer
+
+
+def resident(pid: str = "self") -> int:
+    """MiB of memory that a process holds."""
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+STREAM = b"GET /sse/open:turn HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: "])
+def test_a_head_without_an_end_is_not_kept_behind_a_request_under_way_either(
+    hub: LiveHub, begin: bytes
+) -> None:
+    with RawSocket(hub.url) as socket:
+        socket.send(STREAM)
+        socket.until(b"\n\n")
+        before = resident()
+        socket.send(begin)
+        for _ in range(50):
+            socket.send(b"a" * 1_000_000)
+        assert resident() - before < 20
+
+
+def test_requests_that_wait_behind_another_cost_no_more_than_their_bytes(hub: LiveHub) -> None:
+    before = resident()
+    with ExitStack() as stack:
+        for _ in range(20):
+            socket = stack.enter_context(RawSocket(hub.url))
+            socket.send(STREAM + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 8_000)
+        time.sleep(1)
+        assert resident() - before < 60
+
+
+def test_all_of_many_requests_are_answered_in_turn_however_many_come_at_once(hub: LiveHub) -> None:
+    many, paths = 3_000, (b"/a", b"/b")
+    with RawSocket(hub.url) as socket:
+        for number in range(many):
+            socket.send(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % paths[number % 2])
+        socket.send(b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert len(statuses(socket.rest())) == many + 1
+
+
+def test_a_stream_with_requests_behind_it_ends_with_its_connection(
+    hub: LiveHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    def streams() -> int:
+        return hub.call(count)
+
+    async def count(hub: Hub) -> int:
+        return len(hub.node.sessions)
+
+    before = streams()
+    for behind in (1, 50):
+        with RawSocket(hub.url) as socket:
+            socket.send(STREAM + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * behind)
+            socket.until(b"\n\n")
+            assert streams() == before + 1
+    with RawSocket(hub.url) as socket:
+        socket.send(STREAM)
+        socket.until(b"\n\n")
+        socket.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+    deadline = time.monotonic() + 10
+    while streams() != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert streams() == before
+    assert "Traceback" not in caplog.text
