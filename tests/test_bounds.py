@@ -113,6 +113,7 @@ REGISTERS: Final = {
         "Grace._wheel",
         "QueueBudget._wheel",
         "Comparison._wheel",
+        "HeldFlow._deadlines",
         "HubHttpProtocol._body_deadlines",
         "HubHttpProtocol._deadlines",
         "_Told._notices",

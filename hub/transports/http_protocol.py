@@ -32,6 +32,8 @@ HEADER_SECONDS: Final = 10.0
 """How long a client may take to send the headers of a request, or an endpoint to answer a handshake."""
 BODY_SECONDS: Final = 40.0
 """How long a body may take; a little longer than the API waits, whose answer says more."""
+ANSWER_SECONDS: Final = 30.0
+"""How long a client may take nothing of an answer that waits for it."""
 CHUNK_BYTES: Final = 65_536
 """Bytes that may come round the chunks of a body, beyond eight for each byte in them."""
 UNREAD_BYTES: Final = 16 * 1024 * 1024
@@ -70,7 +72,7 @@ class HubHttpProtocol(InTurn):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.pipeline = deque()
         self._clear()
-        self._deadlines, self._body_deadlines = _deadlines(server_state)
+        self._deadlines, self._body_deadlines, self._answer_deadlines = _deadlines(server_state)
         self._requests = 0
         """How many requests had whole headers."""
         self._watched = -1
@@ -103,7 +105,7 @@ class HubHttpProtocol(InTurn):
         """
         self.connections.add(self)
         self.transport = transport
-        self.flow = HeldFlow(transport)
+        self.flow = HeldFlow(transport, self._answer_deadlines)
         self.server = _address(transport, "sockname")
         self.client = _address(transport, "peername")  # type: ignore[assignment]  # None as port: a Unix socket
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
@@ -378,11 +380,12 @@ class HubHttpProtocol(InTurn):
             self._break(408, b"the body of the request did not come in time\n")
 
 
-def _deadlines(server_state: Any) -> tuple[Deadlines, Deadlines]:
-    """Those of a server, in whose event loop they count: for headers and for bodies."""
+def _deadlines(server_state: Any) -> tuple[Deadlines, Deadlines, Deadlines]:
+    """Those of a server, in whose event loop they count: for headers, bodies and answers that nobody takes."""
     found = getattr(server_state, "hub_deadlines", None)
     if found is None:
-        found = server_state.hub_deadlines = (Deadlines(HEADER_SECONDS), Deadlines(BODY_SECONDS))
+        seconds = (HEADER_SECONDS, BODY_SECONDS, ANSWER_SECONDS)
+        found = server_state.hub_deadlines = tuple(map(Deadlines, seconds))
     return found
 
 

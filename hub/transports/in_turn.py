@@ -6,11 +6,17 @@ and the rest as the bytes it came in, and nothing more is read until it is their
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from abc import abstractmethod
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from hub import metrics
+from hub.transports.deadlines import Deadlines
 from hub.transports.strict_requests import StrictRequests
 
 WAITING: Final = 64
@@ -20,14 +26,48 @@ PIECE: Final = 4_096
 
 
 class HeldFlow(FlowControl):
-    """Does not go on reading while it is held, whoever asks for it."""
+    """Does not go on reading while it is held, whoever asks for it, and gives up a peer that takes no answer."""
 
-    held = False
+    def __init__(self, transport: asyncio.Transport, deadlines: Deadlines) -> None:
+        """`deadlines` tell how long a peer may take nothing of what waits for it."""
+        super().__init__(transport)
+        self.held = False
+        self._deadlines = deadlines
+        self._pauses = 0
+        self._left = 0
+        """Bytes that waited for the peer at the last look."""
 
     def resume_reading(self) -> None:
         """Goes on, unless held."""
         if not self.held:
             super().resume_reading()
+
+    def pause_writing(self) -> None:
+        """Much waits for the peer."""
+        super().pause_writing()
+        self._pauses += 1
+        self._left = self._waiting()
+        self._deadlines.add(self, self._pauses)
+
+    def overdue(self, number: int) -> None:
+        """The peer has had its time; it gets as much again if it has taken something."""
+        if not self.write_paused or number != self._pauses:
+            return
+        left = self._waiting()
+        if left < self._left:
+            self._left = left
+            self._deadlines.add(self, number)
+        else:
+            metrics.LIMITED.labels("answer_seconds").inc()
+            self._transport.abort()
+
+    def _waiting(self) -> int:
+        """Bytes that the peer has not taken; the kernel's too, for it takes more of ours in large lumps only."""
+        try:
+            kernel = ioctl(self._transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
+        except OSError:
+            kernel = b""  # a system that does not tell
+        return self._transport.get_write_buffer_size() + int.from_bytes(kernel, sys.byteorder)
 
 
 class InTurn(StrictRequests):

@@ -42,8 +42,8 @@ def hub() -> Iterator[LiveHub]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveHub]:
-    """A hub that waits half a second for headers, and for bodies."""
-    for name in ("HEADER_SECONDS", "BODY_SECONDS"):
+    """A hub that waits half a second for headers, for bodies, and for answers to be taken."""
+    for name in ("HEADER_SECONDS", "BODY_SECONDS", "ANSWER_SECONDS"):
         monkeypatch.setattr(f"hub.transports.http_protocol.{name}", 0.5)
     with LiveHub(
         {"auth": {"anonymous": True}, "topics": {"open:{x}": {"allow": {"publish": "anyone"}}}}
@@ -481,3 +481,28 @@ def test_a_stream_with_requests_behind_it_ends_with_its_connection(
         time.sleep(0.05)
     assert streams() == before
     assert "Traceback" not in caplog.text
+
+
+BIG = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 500
+"""What is answered with more than the kernel takes."""
+
+
+@pytest.mark.parametrize("sent", [BIG, BIG + b"no HTTP\r\n\r\n"])
+def test_whoever_takes_nothing_of_an_answer_is_cut(impatient: LiveHub, sent: bytes) -> None:
+    before = counted("answer_seconds")
+    with RawSocket(impatient.url, receive_buffer=4_096) as socket:
+        socket.send(sent)
+        deadline = time.monotonic() + 15
+        while counted("answer_seconds") == before and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert counted("answer_seconds") == before + 1
+
+
+def test_whoever_takes_an_answer_slowly_gets_all_of_it(impatient: LiveHub) -> None:
+    last = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with RawSocket(impatient.url, receive_buffer=65_536) as socket:
+        socket.send(BIG + last)
+        for _ in range(15):
+            time.sleep(0.2)
+            socket.until(b"HTTP/1.1 200 OK")
+        assert len(statuses(socket.rest())) == 501 - 15
