@@ -506,3 +506,11 @@ def test_whoever_takes_an_answer_slowly_gets_all_of_it(impatient: LiveHub) -> No
             time.sleep(0.2)
             socket.until(b"HTTP/1.1 200 OK")
         assert len(statuses(socket.rest())) == 501 - 15
+
+
+def test_a_connection_in_reserve_is_kept_longer_than_a_head_may_take(impatient: LiveHub) -> None:
+    with RawSocket(impatient.url) as socket:
+        for _ in range(2):
+            socket.send(ALIVE + b"\r\n")
+            assert b"HTTP/1.1 200" in socket.until(b"\r\n\r\n")
+            time.sleep(1.2)
