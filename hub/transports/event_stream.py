@@ -163,9 +163,10 @@ def _start(headers: Mapping[str, str]) -> dict[str, object]:
     return {"type": "http.response.start", "status": 200, "headers": pairs}
 
 
-def retry() -> bytes:
-    """What a stream begins with: how long a browser waits before it comes back, and a comment."""
-    return b"retry: %d\n: topichub\n\n" % int(1_000 * random.uniform(*RETRY_SECONDS))  # noqa: S311 - a spread, no secret
+def retry(least: float = 0.0) -> bytes:
+    """What a stream begins with: how long a browser waits before it comes back, and a comment; `least` adds seconds."""
+    seconds = least + random.uniform(*RETRY_SECONDS)  # noqa: S311 - a spread, no secret
+    return b"retry: %d\n: topichub\n\n" % int(1_000 * seconds)
 
 
 def event(name: str, data: object) -> bytes:

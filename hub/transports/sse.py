@@ -149,7 +149,8 @@ def _turn_away(bound: Bound, topic: str, headers: Headers, shared: dict[str, str
 
 def _say(told: Refusal, code: int, topic: str, headers: Headers, shared: dict[str, str]) -> Response:
     if told.temporary and "text/event-stream" in headers.get("accept", ""):
-        body = retry() + event("disconnect", {"code": code, "reason": told.message})
+        wait = float(told.headers.get("Retry-After", 0))
+        body = retry(wait) + event("disconnect", {"code": code, "reason": told.message})
         return Response(body, 200, {**_HEADERS, **shared})
     return _answer(told, topic, shared)
 

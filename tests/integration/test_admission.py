@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -170,7 +171,10 @@ def test_an_event_source_is_told_by_an_event_since_a_status_would_end_it_for_goo
     accept = "text/event-stream"
     with site(connections=1) as hub, asked(hub, CLIENT), asked(hub, STREAM, Accept=accept) as told:
         assert told[0] == 200
-        assert b'data: {"code":3504' in told[1].until(b"\n\n") + told[1].until(b"\n\n")
+        retry = re.match(rb"retry: (\d+)\n", told[1].until(b"\n\n"))
+        assert retry is not None
+        assert int(retry[1]) >= 3_000, "it comes back as soon as one whose stream was only cut"
+        assert b'data: {"code":3504' in told[1].until(b"\n\n")
 
 
 def connect(hub: LiveHub, stack: ExitStack, token: str) -> tuple[int, bytes]:
