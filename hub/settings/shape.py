@@ -77,7 +77,7 @@ def secret(annotation: Any, path: Sequence[str | int]) -> bool:
 
 
 def holds_secret(annotation: Any, path: Sequence[str | int]) -> bool:
-    """Whether the map at `path` has room for a secret, so that a text in its place may be that secret."""
+    """Whether the map or list at `path` has room for a secret, so that a text in its place may be that secret."""
     return any(map(_holds_secret, within(annotation, path)))
 
 
@@ -140,6 +140,8 @@ def _holds_secret(annotation: Any) -> bool:
         below = [found for field in fields(annotation).values() for found in options(field.annotation)]
     elif get_origin(annotation) in _MAPS:
         below = list(options(get_args(annotation)[1]))
+    elif get_origin(annotation) in _LISTS:
+        below = list(options(get_args(annotation)[0]))
     else:
         return False
     return any(_is_secret(found) or (found is not annotation and _holds_secret(found)) for found in below)

@@ -53,10 +53,12 @@ def _names(case: Case) -> None:
             loc = ("webhooks", kind, number)
             if _NAME.fullmatch(name) is None:
                 message = f"no {kind[:-1]} can have this name"
-                case.say(loc, ConfigCode.WRONG_VALUE, message, "Write one name, such as `User-Agent`.")
+                example = "User-Agent" if kind == "headers" else "sessionid"
+                case.say(loc, ConfigCode.WRONG_VALUE, message, f"Write one name, such as `{example}`.")
             elif kind == "headers" and name.lower() in HIDDEN:
                 message = "this header speaks to the hub alone, and is never passed on"
-                remedy = "Name the cookies that shall be shown in webhooks.cookies."
+                cookies = "Name the cookies that shall be shown in webhooks.cookies."
+                remedy = cookies if name.lower() == "cookie" else "Take it out."
                 case.say(loc, ConfigCode.CONFLICTING_SETTINGS, message, remedy)
 
 

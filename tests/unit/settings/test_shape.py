@@ -46,7 +46,10 @@ def test_literals_and_secrets_are_found_in_their_place() -> None:
     assert shape.holds_secret(Tree, ())
     assert shape.holds_secret(Tree, ("named",))
     assert shape.holds_secret(Tree, ("named", "x"))
+    assert shape.holds_secret(Tree, ("many",))
     assert not shape.holds_secret(Tree, ("named", "x", "kind"))
+    assert shape.holds_secret(Settings, ("webhooks", "secrets"))
+    assert not shape.holds_secret(Settings, ("webhooks", "cookies"))
 
 
 def test_strays_are_found_wherever_one_model_alone_may_stand() -> None:
