@@ -33,6 +33,16 @@ SHARED_DATABASE = "config.database.url=postgresql://db/hub"
             "config.auth.api_keys.backend.key=plain",
             "config.auth.api_keys.backend.key: config lies in a ConfigMap",
         ),
+        (
+            "config.auth.jwt.previous.secret=plain,config.auth.jwt.previous.until=2099-01-01T00:00:00Z",
+            "config.auth.jwt.previous.secret: config lies in a ConfigMap",
+        ),
+        ("config.auth.jwt.keys.k1.secret=plain", "config.auth.jwt.keys.k1.secret: config lies in a ConfigMap"),
+        ("config.webhooks.secrets=whsec_plain", "config.webhooks.secrets: config lies in a ConfigMap"),
+        (
+            "config.webhooks.secrets[0]=${HUB_JWT_SECRET},config.webhooks.secrets[1]=whsec_plain",
+            "config.webhooks.secrets: config lies in a ConfigMap",
+        ),
         ("config.broker.url=redis://:word@redis:6379", "config.broker.url has a password in it"),
         ("config.broker.url={redis://:word@redis:6379}", "config.broker.url has a password in it"),
         ("config.database.url=postgresql://hub:word@db/hub", "config.database.url has a password in it"),
@@ -59,6 +69,18 @@ def test_a_missing_secret_is_refused_with_the_command_that_makes_it(helm: Path) 
     assert "config names HUB_API_KEY, HUB_JWT_SECRET, and nothing sets it" in told
     assert "kubectl create secret generic hub-topichub-secrets" in told
     assert "--from-literal=jwt-secret=$(openssl rand -hex 32)" in told
+
+
+def test_a_webhook_secret_is_made_in_the_form_that_the_hub_takes(helm: Path) -> None:
+    told = refusal(helm, "--set", "config.webhooks.secrets=${HUB_WEBHOOK_SECRET}")
+    assert "--from-literal=webhook-secret=whsec_$(openssl rand -base64 32)" in told
+    assert "--set secrets.trial.HUB_WEBHOOK_SECRET=whsec_$(openssl rand -base64 32)" in told
+
+
+def test_the_hash_of_an_api_key_may_stand_in_the_configuration(helm: Path) -> None:
+    hashed = "sha256:" + "9f" * 32
+    config = render(helm, "--values", TRIAL, "--set", f"config.auth.api_keys.shop.key={hashed}").config
+    assert config["auth"]["api_keys"]["shop"]["key"] == hashed
 
 
 def test_a_variable_that_the_secret_is_not_known_to_have_is_refused(helm: Path) -> None:

@@ -37,8 +37,10 @@
 {{- $trials := list -}}
 {{- range $missing -}}
 {{- $key := get $.Values.secrets.keys . | default (lower . | replace "_" "-") -}}
-{{- $literals = append $literals (printf "--from-literal=%s=%s" $key (regexMatch "URL" . | ternary "…" "$(openssl rand -hex 32)")) -}}
-{{- $trials = append $trials (printf "--set secrets.trial.%s=%s" . (regexMatch "URL" . | ternary "…" "$(openssl rand -hex 32)")) -}}
+{{- $random := regexMatch "WEBHOOK" . | ternary "whsec_$(openssl rand -base64 32)" "$(openssl rand -hex 32)" -}}
+{{- $value := regexMatch "URL" . | ternary "…" $random -}}
+{{- $literals = append $literals (printf "--from-literal=%s=%s" $key $value) -}}
+{{- $trials = append $trials (printf "--set secrets.trial.%s=%s" . $value) -}}
 {{- end -}}
 {{- $names := join ", " $missing -}}
 {{- if .Values.secrets.existingSecret -}}
@@ -61,12 +63,24 @@
 {{- $config := include "topichub.config" . | fromYaml -}}
 {{- $auth := default dict $config.auth -}}
 {{- $jwt := default dict $auth.jwt -}}
-{{- if and $jwt.secret (not (contains "${" (toString $jwt.secret))) -}}
-{{- $wrong = append $wrong (printf "config.auth.jwt.secret: %s" (printf $advice "HUB_JWT_SECRET")) -}}
+{{- $found := list (list "auth.jwt.secret" $jwt.secret "HUB_JWT_SECRET") -}}
+{{- $found = append $found (list "auth.jwt.previous.secret" (default dict $jwt.previous).secret "HUB_JWT_SECRET_BEFORE") -}}
+{{- range $kid, $key := default dict $jwt.keys -}}
+{{- $found = append $found (list (printf "auth.jwt.keys.%s.secret" $kid) (default dict $key).secret "HUB_JWT_SECRET") -}}
 {{- end -}}
-{{- range $name, $entry := $auth.api_keys -}}
-{{- if and $entry.key (not (contains "${" (toString $entry.key))) -}}
-{{- $wrong = append $wrong (printf "config.auth.api_keys.%s.key: %s" $name (printf $advice "HUB_API_KEY")) -}}
+{{- range $name, $entry := default dict $auth.api_keys -}}
+{{- $key := toString (default "" (default dict $entry).key) -}}
+{{- /* A hash opens nothing. */ -}}
+{{- $found = append $found (list (printf "auth.api_keys.%s.key" $name) (hasPrefix "sha256:" $key | ternary "" $key) "HUB_API_KEY") -}}
+{{- end -}}
+{{- $signing := (default dict $config.webhooks).secrets -}}
+{{- range kindIs "slice" $signing | ternary $signing (list $signing) -}}
+{{- $found = append $found (list "webhooks.secrets" . "HUB_WEBHOOK_SECRET") -}}
+{{- end -}}
+{{- range $found -}}
+{{- $value := index . 1 -}}
+{{- if and $value (not (contains "${" (toString $value))) -}}
+{{- $wrong = append $wrong (printf "config.%s: %s" (index . 0) (printf $advice (index . 2))) -}}
 {{- end -}}
 {{- end -}}
 {{- range $section, $variable := dict "broker" "HUB_BROKER_URL" "database" "HUB_DATABASE_URL" -}}
