@@ -26,6 +26,8 @@ GONE: Final = 3 * BEAT
 ANSWER_SECONDS: Final = 2.0
 MAX_ASKED: Final = 10_000
 """Questions that may wait for an answer; more are refused."""
+_UNKNOWN: Final = "this node knows no "
+"""Begins the failure that tells of an unknown method, in every version."""
 MAX_AT_WORK: Final = 10_000
 """Letters of others that may be worked on at the same time; more are refused, or dropped where nobody waits."""
 
@@ -35,6 +37,10 @@ Method = Callable[[bytes], Awaitable[bytes]]
 
 class NodeAway(HubError):
     """The node that was asked is not known, did not answer in time, or could not."""
+
+
+class MethodUnknown(NodeAway):
+    """The node that was asked is of a version that does not know what it was asked for."""
 
 
 class Letter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,7 +99,7 @@ class Cluster:
         await self._post(Letter("tell", self.node, method=method, body=body))
 
     async def ask(self, node: str, method: str, body: bytes, *, seconds: float = ANSWER_SECONDS) -> bytes:
-        """Has one node do something and returns its answer. Raises NodeAway and BrokerError."""
+        """Has one node do something and returns its answer. Raises NodeAway, of it MethodUnknown, and BrokerError."""
         if node == self.node:
             return await self._do(method, body)
         if node not in self.nodes():
@@ -171,7 +177,7 @@ class Cluster:
     async def _do(self, method: str, body: bytes) -> bytes:
         found = self.methods.get(method)
         if found is None:
-            raise NodeAway(f"this node knows no {method!r}")
+            raise MethodUnknown(f"{_UNKNOWN}{method!r}")
         return await found(body)
 
     def _take_answer(self, letter: Letter) -> None:
@@ -181,7 +187,9 @@ class Cluster:
         if letter.kind == "answer":
             waiting.set_result(letter.body)
         else:
-            waiting.set_exception(NodeAway(f"node {letter.sender!r} could not: {letter.body.decode()}"))
+            reason = letter.body.decode()
+            kind = MethodUnknown if reason.startswith(_UNKNOWN) else NodeAway
+            waiting.set_exception(kind(f"node {letter.sender!r} could not: {reason}"))
 
     async def _beat(self) -> None:
         while True:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import structs
 
 from hub.auth.revocations import Key, Revocations, lifted, place
-from hub.cluster import Cluster, NodeAway
+from hub.cluster import Cluster, MethodUnknown, NodeAway
 from hub.errors import (
     INTERNAL,
     LIMIT_EXCEEDED,
@@ -88,6 +88,8 @@ class Revoking:
         self._unstored: dict[Key, Revocation] = {}
         self._asked: set[str] = set()
         """Nodes that were asked for all that they know."""
+        self._unaware: set[str] = set()
+        """Nodes of a version before revocations, as there are while one version takes the place of another."""
         self._warned = ""
         cluster.methods[_TELL] = self._hear
         cluster.methods[_ASK] = self._answer
@@ -163,6 +165,9 @@ class Revoking:
                 OUTCOME_UNKNOWN,
                 "outcome unknown: it is stored and holds on this node; the others are told when the broker is back",
             ) from error
+        if unaware := self._unaware.intersection(self._cluster.nodes()):
+            named = ", ".join(sorted(unaware))
+            _log.warning("what was revoked or lifted just now is unknown to nodes of an earlier version: %s", named)
 
     async def _tell(self, entries: list[Revocation]) -> None:
         for start in range(0, len(entries), _TOLD_AT_ONCE):
@@ -244,8 +249,8 @@ class Revoking:
     async def reread(self) -> None:
         """Takes what the database and one other node know. Raises StoreError and BrokerError."""
         self.revocations.purge()
-        others = self._cluster.nodes()[1:] if self._linked else []
-        if others:
+        others = [node for node in self._cluster.nodes()[1:] if node not in self._unaware]
+        if others and self._linked:
             await self._ask(random.choice(others))  # noqa: S311 - any will do
         await self._read()
 
@@ -263,6 +268,7 @@ class Revoking:
         """Asks each node that is new here; who does not answer is asked again in the next round."""
         others = set(self._cluster.nodes()[1:])
         self._asked &= others
+        self._unaware &= others
         for node in sorted(others - self._asked):
             if await self._ask(node):
                 self._asked.add(node)
@@ -277,6 +283,11 @@ class Revoking:
                     return True
                 await self._take_in(page)
                 after = place(page[-1])
+        except MethodUnknown:
+            # It is not asked again: what it does not know is in its log each time.
+            self._unaware.add(node)
+            _log.warning("what is revoked does not hold on node %s, whose version knows of no revocations", node)
+            return True
         except (NodeAway, BrokerError) as error:
             _log.debug("node %s did not say what is revoked: %s", node, error)
             return False

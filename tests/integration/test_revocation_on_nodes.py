@@ -238,3 +238,26 @@ async def test_lifting_on_another_node_lets_back_in_on_every_node(nodes: tuple[L
             await asyncio.sleep(0.2)
             assert not ending.done()
     assert await asyncio.to_thread(api, one, "unrevoke", user="ann") == {"result": {"lifted": False}}
+
+
+@pytest.mark.timeout(60)
+async def test_a_node_of_a_version_without_revocations_is_asked_once_and_named(
+    redis_server: RedisServer, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    config = {"broker": {"url": redis_server.url}, "database": {"url": postgres_url}, "topics": TOPICS}
+    with ExitStack() as stack:
+        old = stack.enter_context(LiveHub(config))
+        for method in ("revocations", "revocations known"):
+            del old.hub.cluster.methods[method]
+        new = stack.enter_context(LiveHub(config))
+        told = f"what is revoked does not hold on node {old.hub.cluster.node}"
+        deadline = time.monotonic() + 12
+        while told not in caplog.text:
+            assert time.monotonic() < deadline, "nobody says that a node knows of no revocations"
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(2.5)  # two rounds of the upkeep
+        assert caplog.text.count("could not do 'revocations known'") == 1
+        assert await asyncio.to_thread(api, new, "revoke", user="ann") == {"result": {}}
+        named = f"unknown to nodes of an earlier version: {old.hub.cluster.node}"
+        assert named in caplog.text
