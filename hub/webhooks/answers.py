@@ -71,6 +71,8 @@ class _Rpc(_Answer, frozen=True, forbid_unknown_fields=True):
 def take(event: str, raw: bytes, ctx: Context[Any], arguments: tuple[Any, ...]) -> Any:
     """What a function would have returned; raises ReplyError or Disconnect as it would have, and BadAnswer."""
     shape, taken = _EVENTS[event]
+    if not raw:
+        raise BadAnswer("it is empty; `{}` lets things go their way")
     try:
         raw.decode()  # what is passed on as it stands is not looked at again
         if too_deep(raw):
