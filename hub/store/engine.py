@@ -120,7 +120,19 @@ class Database:
         cause = getattr(error, "orig", None) or error
         lines = str(cause).strip().splitlines()
         reason = self.url.censor(lines[0] if lines else type(cause).__name__)[:300]
-        return StoreError(f"database {self.url.shown} cannot be used: {reason}")
+        return StoreError(f"database {self.url.shown} cannot be used: {reason}{self._way_out(cause)}")
+
+    def _way_out(self, cause: BaseException) -> str:
+        """What to do where SQLite may not write, as on a root filesystem that is read-only."""
+        code = getattr(cause, "sqlite_errorcode", None) or 0
+        denied = code & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+        if self.url.file is None or not (denied or isinstance(cause, OSError)):
+            return ""
+        folder = self.url.file.parent.absolute()
+        return (
+            f". The hub has to write in {folder}: allow it, or set database.url to a file elsewhere, "
+            "to PostgreSQL, or to sqlite://, which is in memory and forgets all when the hub stops"
+        )
 
     def _postgresql(self) -> AsyncEngine:
         if importlib.util.find_spec("asyncpg") is None:

@@ -53,8 +53,7 @@ class RevocationTable:
         async with self._connection(READ_SECONDS) as connection:
             number, changes, ends = (await connection.execute(text(_SUM))).one()
             if ends is not None and ends <= now:
-                await connection.execute(text(_PURGE), {"now": now})
-                await connection.commit()
+                await _purge(connection, now)
             state = (number, int(changes))
             if state == self._state:
                 return
@@ -98,6 +97,18 @@ class RevocationTable:
             raise
         except Exception as error:
             raise self._database.unusable(error) from error
+
+
+async def _purge(connection: AsyncConnection, now: float) -> None:
+    """Drops what is over. Where the database may only be read, as on a standby, what holds is read all the same."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        await connection.execute(text(_PURGE), {"now": now})
+        await connection.commit()
+    except DBAPIError:
+        await connection.rollback()
 
 
 def _row(entry: Revocation) -> dict[str, Any]:

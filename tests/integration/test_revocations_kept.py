@@ -146,6 +146,25 @@ async def test_what_is_over_is_forgotten_and_leaves_the_database(tmp_path: Path)
             assert left.scalar() == 0
 
 
+async def test_a_database_that_may_only_be_read_tells_what_holds_though_it_cannot_drop_what_is_over(
+    own_database: str,
+) -> None:
+    async with InProcessHub(configured(database=own_database)) as hub:
+        await revoke(hub, user="bob", expire_at=hub.clock.time() + 60)
+        await revoke(hub, user="ann")
+        later = hub.clock.time() + 3_600
+    administrator = await asyncpg.connect(own_database)
+    name = own_database.rpartition("/")[2]
+    await administrator.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await administrator.close()
+    database = Database(own_database)
+    try:
+        found = [each async for part in RevocationTable(database).read(later) for each in part]
+        assert [each.subject for each in found] == ["ann"]
+    finally:
+        await database.close()
+
+
 def test_a_node_reads_again_at_most_half_a_minute_later() -> None:
     assert revoking.REREAD_SECONDS <= 30
 

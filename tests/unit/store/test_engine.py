@@ -147,6 +147,29 @@ async def test_refused_connection_is_a_store_error_without_the_password() -> Non
     await database.close()
 
 
+@pytest.mark.parametrize("path", ["folder", "file/hub.db"])
+async def test_sqlite_file_that_cannot_be_made_is_a_store_error_that_says_what_to_do(
+    path: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    database = Database(f"sqlite:///{tmp_path / path}")
+    with pytest.raises(StoreError, match="cannot be used: ") as failed:
+        await database.ping()
+    assert f"The hub has to write in {(tmp_path / path).parent}: allow it, or set database.url" in str(
+        failed.value
+    )
+    await database.close()
+
+
+async def test_an_error_of_sqlite_that_writing_elsewhere_would_not_mend_proposes_none(tmp_path: Path) -> None:
+    (tmp_path / "hub.db").write_bytes(b"no database at all, but long enough to be looked at as if it were one")
+    database = Database(f"sqlite:///{tmp_path}/hub.db")
+    with pytest.raises(StoreError, match="file is not a database$"):
+        await database.ping()
+    await database.close()
+
+
 async def test_sqlite_file_that_another_process_is_just_making_is_opened_when_it_has_ended(
     tmp_path: Path,
 ) -> None:
