@@ -148,3 +148,23 @@ def test_the_notes_tell_what_comes_next(helm: Path, values: Path, told: str) -> 
     assert told in notes
     assert f"deployment/{NAME} --container hub -- hub token create" in notes
     assert "helm --namespace default test hub" in notes
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ("service.type=ClusterIP", False),
+        ("service.type=LoadBalancer", True),
+        ("ingress.enabled=true,ingress.hosts={a.test}", True),
+        ("ingress.enabled=true,ingress.hosts={a.test},config.server.trusted_proxies={10.0.0.0/8}", False),
+        ("ingress.enabled=true,ingress.hosts={a.test},config.limits.connections_per_ip=null", False),
+    ],
+)
+def test_the_notes_warn_where_all_clients_would_have_one_address(
+    helm: Path, given: str, warned: bool
+) -> None:
+    words = ("--dry-run=client", "--values", TRIAL, "--set", given)
+    done = run(helm, "install", "hub", generated.CHART, *words)
+    assert done.returncode == 0, done.stderr
+    assert ("names no proxy" in done.stdout) is warned
+    assert ("lets in 100 connections" in done.stdout) is warned
