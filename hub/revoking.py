@@ -167,7 +167,9 @@ class Revoking:
             ) from error
         if unaware := self._unaware.intersection(self._cluster.nodes()):
             named = ", ".join(sorted(unaware))
-            _log.warning("what was revoked or lifted just now is unknown to nodes of an earlier version: %s", named)
+            _log.warning(
+                "what was revoked or lifted just now is unknown to nodes of an earlier version: %s", named
+            )
 
     async def _tell(self, entries: list[Revocation]) -> None:
         for start in range(0, len(entries), _TOLD_AT_ONCE):
@@ -286,7 +288,9 @@ class Revoking:
         except MethodUnknown:
             # It is not asked again: what it does not know is in its log each time.
             self._unaware.add(node)
-            _log.warning("what is revoked does not hold on node %s, whose version knows of no revocations", node)
+            _log.warning(
+                "what is revoked does not hold on node %s, whose version knows of no revocations", node
+            )
             return True
         except (NodeAway, BrokerError) as error:
             _log.debug("node %s did not say what is revoked: %s", node, error)

@@ -37,7 +37,10 @@ SHARED_DATABASE = "config.database.url=postgresql://db/hub"
             "config.auth.jwt.previous.secret=plain,config.auth.jwt.previous.until=2099-01-01T00:00:00Z",
             "config.auth.jwt.previous.secret: config lies in a ConfigMap",
         ),
-        ("config.auth.jwt.keys.k1.secret=plain", "config.auth.jwt.keys.k1.secret: config lies in a ConfigMap"),
+        (
+            "config.auth.jwt.keys.k1.secret=plain",
+            "config.auth.jwt.keys.k1.secret: config lies in a ConfigMap",
+        ),
         ("config.webhooks.secrets=whsec_plain", "config.webhooks.secrets: config lies in a ConfigMap"),
         (
             "config.webhooks.secrets[0]=${HUB_JWT_SECRET},config.webhooks.secrets[1]=whsec_plain",

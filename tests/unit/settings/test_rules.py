@@ -284,12 +284,13 @@ def test_a_secret_where_a_map_belongs_is_not_repeated(auth: Any, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "webhooks", [SECRET, {"secrets": SECRET}, {"secrets": [SECRET]}, {"secrets": [[SECRET]]}, {"secrets": 81220473}]
+    "webhooks",
+    [SECRET, {"secrets": SECRET}, {"secrets": [SECRET]}, {"secrets": [[SECRET]]}, {"secrets": 81220473}],
 )
 def test_what_should_sign_webhooks_and_cannot_is_not_repeated(webhooks: Any, tmp_path: Path) -> None:
     written = json.dumps({"version": 1, "auth": {"anonymous": True}, "webhooks": webhooks})
     (tmp_path / "hub.yaml").write_text(written)
-    with pytest.raises(ConfigError, match="webhooks.*: found a") as caught:
+    with pytest.raises(ConfigError, match=r"webhooks.*: found a") as caught:
         load(tmp_path / "hub.yaml", {}).settings  # noqa: B018 - as above
     assert SECRET not in str(caught.value)
     assert "81220473" not in str(caught.value)

@@ -163,9 +163,11 @@ async def test_sqlite_file_that_cannot_be_made_is_a_store_error_that_says_what_t
 
 
 async def test_an_error_of_sqlite_that_writing_elsewhere_would_not_mend_proposes_none(tmp_path: Path) -> None:
-    (tmp_path / "hub.db").write_bytes(b"no database at all, but long enough to be looked at as if it were one")
+    (tmp_path / "hub.db").write_bytes(
+        b"no database at all, but long enough to be looked at as if it were one"
+    )
     database = Database(f"sqlite:///{tmp_path}/hub.db")
-    with pytest.raises(StoreError, match="file is not a database$"):
+    with pytest.raises(StoreError, match=r"file is not a database$"):
         await database.ping()
     await database.close()
 
