@@ -47,7 +47,7 @@ class Credentials:
     ticket: str = field(default="", repr=False)
     """Looked at only without a token."""
     origin: str = ""
-    """Whence a ticket is presented; "" by no page, and by one of the hub's own that need not say so."""
+    """Whence a ticket is presented, "" by no page."""
     request: ClientRequest | None = None
     """None also where no connect handler would ask for it."""
 

@@ -259,7 +259,7 @@ class Node:
         return not self.revocations.bar(identity.user, topic)
 
     async def redeem(self, ticket: str, origin: str) -> Identity:
-        """The identity behind a one-time ticket that is presented by a page of an origin, "" as `Tickets` has it.
+        """The identity behind a one-time ticket that is presented by a page of an origin, "" by no page.
 
         Raises InvalidToken, also where the token that it was made with has expired since.
         """

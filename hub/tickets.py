@@ -41,10 +41,7 @@ _LENGTH: Final = (_NODE_BYTES + _SECRET_BYTES) * 4 // 3
 
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Asks a node for what stands behind a ticket of its own, presented by a page of an origin.
-
-    That is "" for a program that is no browser and for a page of the hub's own, whose browser may not name it.
-    """
+    """Asks a node for what stands behind a ticket of its own, presented by a page of an origin ("" by no page)."""
 
     digest: bytes
     origin: str = ""
@@ -118,9 +115,7 @@ class Tickets:
         if kept is None:
             return b""
         self._drop(question.digest)
-        # A page of another origin cannot leave its name out, and a program can say whichever it likes.
-        elsewhere = kept.origin and question.origin not in ("", kept.origin)
-        return b"" if elsewhere else kept.identity
+        return b"" if kept.origin and kept.origin != question.origin else kept.identity
 
     def _keep(self, digest: bytes, kept: _Kept) -> None:
         mine = self._users.setdefault(kept.user, OrderedDict())

@@ -20,7 +20,7 @@ _ORIGIN: Final = re.compile(
 )
 _LONGEST: Final = 300
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_WEB_SCHEMES: Final = {"ws": "http", "wss": "https"}
+WEB_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 class _Place(NamedTuple):
@@ -57,7 +57,7 @@ def origin_allowed(origin: str | None, host: str | None, scheme: str, allowed: S
     asking = _place(origin)
     if asking is None or asking.wild:
         return False
-    if host is not None and _place(f"{_WEB_SCHEMES.get(scheme, scheme)}://{host}") == asking:
+    if host is not None and _place(f"{WEB_SCHEMES.get(scheme, scheme)}://{host}") == asking:
         return True
     places = map(_place, allowed)
     return any(place is not None and place.holds(asking) for place in places)

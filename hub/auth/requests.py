@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from hub.auth.origin import ANY, origin_allowed
+from hub.auth.origin import ANY, WEB_SCHEMES, canonical, origin_allowed
 from hub.credentials import WHO, ClientRequest
 
 HIDDEN: Final = frozenset(
@@ -27,8 +27,6 @@ HIDDEN: Final = frozenset(
 )
 """Headers that speak to the hub itself: no handler and no webhook sees them."""
 _ASKED: Final = frozenset({b"host", b"origin", b"sec-fetch-site"})
-STRANGER: Final = "null"
-"""The origin of a page that has none, as browsers write it."""
 _OWN: Final = frozenset({b"none", b"same-origin"})
 _SECURE: Final = frozenset({"https", "wss"})
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -81,15 +79,20 @@ def _query(text: bytes) -> dict[str, str]:
     return {name: value for name, value in pairs if name not in WHO}
 
 
-def presenter(headers: Mapping[str, str]) -> str:
-    """The origin of the page that presents a ticket: "" for the hub's own where it is not told, and for no page.
+def presenter(scope: Mapping[str, Any]) -> str:
+    """The origin of the page that presents a ticket; "" by no page.
 
-    A browser leaves the origin out where a page reads of its own origin (an `EventSource` does), and where it asks as
-    for an image, of whomever; what it says besides tells these apart. `headers` are looked up by lower-case names.
+    A browser leaves the origin out where a page reads of its own origin, as an `EventSource` does: that is the hub's
+    then. It does so too where a page asks as for an image, of whomever, and says that it is a stranger's.
     """
-    origin = headers.get("origin", "")
-    own = headers.get("sec-fetch-site", "none").encode("latin-1") in _OWN
-    return origin if origin or own else STRANGER
+    headers = {name: value for name, value in reversed(scope["headers"]) if name in _ASKED}
+    origin = headers.get(b"origin")
+    if origin is not None:
+        return str(origin.decode("latin-1"))
+    if headers.get(b"sec-fetch-site", b"none") not in _OWN:
+        return ""
+    scheme = WEB_SCHEMES.get(scope["scheme"], scope["scheme"])
+    return canonical(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}") or ""
 
 
 def by_name(scope: Mapping[str, Any], allowed: Sequence[str]) -> bool:

@@ -95,7 +95,7 @@ class Handshake:
         if not (token or ticket or asked):
             return NOTHING
         request = client_request(self.scope, allowed_origins) if asked else None
-        return Credentials(token, ticket, presenter(self._headers), request)
+        return Credentials(token, ticket, presenter(self.scope) if ticket else "", request)
 
     def subprotocol(self, *known: str) -> str | None:
         """The subprotocol to answer: `bearer` where a token was offered so, else one of the known, else None."""

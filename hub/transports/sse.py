@@ -118,7 +118,7 @@ class EventStreams:
     def _brought(self, scope: Scope, headers: Headers, query: QueryParams) -> Credentials:
         token, ticket = presented(headers, query)
         request = client_request(scope, self._origins) if self._node.table.connect else None
-        return Credentials(token, ticket, presenter(headers), request)
+        return Credentials(token, ticket, presenter(scope) if ticket else "", request)
 
 
 def last_event_id(headers: Headers, query: QueryParams) -> str:

@@ -129,6 +129,16 @@ async def test_whatever_is_wrong_with_a_ticket_is_answered_as_a_bad_token_is(hub
     assert await outcome(hub, path, query=good, headers=page) == (True, None)
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_ticket_of_the_hubs_own_page_needs_no_origin_and_opens_nothing_for_a_stranger(
+    hub: LiveHub, path: str
+) -> None:
+    own = {"ticket": ticket(hub, "ann", hub.url)}
+    assert await outcome(hub, path, query=own, headers={"Sec-Fetch-Site": "same-origin"}) == (True, None)
+    own = {"ticket": ticket(hub, "ann", hub.url)}
+    assert await outcome(hub, path, query=own, headers={"Sec-Fetch-Site": "cross-site"}) == BAD[path]
+
+
 async def test_a_session_made_by_a_ticket_has_the_end_of_its_token(hub: LiveHub) -> None:
     async with connect(
         f"{hub.ws_url}/connection/websocket?ticket={ticket(hub, exp=int(hub.hub.node.clock()) + 100)}",

@@ -118,10 +118,7 @@ async def test_a_ticket_of_a_page_is_for_that_origin_and_burnt_by_any_other(
     tickets = network.join(clock)
     ours = "https://app.example"
     assert (await tickets.redeem(tickets.issue(ANN, ours), ours)).user == "ann"
-    assert (await tickets.redeem(tickets.issue(ANN, ours), "")).user == "ann", (
-        "an EventSource of its own origin"
-    )
-    for other in ("https://evil.example", "https://app.example.", "https://app.example:443", "null"):
+    for other in ("", "https://evil.example", "https://app.example.", "https://app.example:443", "null"):
         ticket = tickets.issue(ANN, ours)
         assert await refused(tickets, ticket, other) == "no such ticket"
         assert await refused(tickets, ticket, ours) == "no such ticket"

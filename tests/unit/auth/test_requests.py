@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.auth.requests import STRANGER, client_request, presenter, read_cookies
+from hub.auth.requests import client_request, presenter, read_cookies
 from hub.credentials import ClientRequest, Credentials
 
 LISTED = ["https://app.example", "https://*.team.example"]
@@ -122,16 +122,25 @@ def test_who_has_no_address_has_none() -> None:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({}, ""),
-        ({"sec-fetch-site": "same-origin"}, ""),
-        ({"sec-fetch-site": "none"}, ""),
-        ({"origin": "https://app.example", "sec-fetch-site": "cross-site"}, "https://app.example"),
-        ({"sec-fetch-site": "cross-site"}, STRANGER),
-        ({"sec-fetch-site": "same-site"}, STRANGER),
-        ({"sec-fetch-site": "\xff"}, STRANGER),
+        ((), "https://hub.example"),
+        ((("sec-fetch-site", "same-origin"),), "https://hub.example"),
+        ((("sec-fetch-site", "none"),), "https://hub.example"),
+        ((("origin", "https://app.example"), ("sec-fetch-site", "cross-site")), "https://app.example"),
+        ((("origin", ""),), ""),
+        ((("sec-fetch-site", "cross-site"),), ""),
+        ((("sec-fetch-site", "same-site"),), ""),
+        ((("sec-fetch-site", "\xff"),), ""),
     ],
 )
-def test_who_presents_a_ticket_without_an_origin_is_no_other_sites_page(
-    headers: dict[str, str], expected: str
+def test_who_presents_a_ticket_without_an_origin_is_a_page_of_the_hubs_own_or_none(
+    headers: tuple[tuple[str, str], ...], expected: str
 ) -> None:
-    assert presenter(headers) == expected
+    assert presenter(scope(*headers)) == expected
+    assert presenter(scope(*headers, scheme="https")) == expected
+
+
+def test_the_hubs_own_place_is_written_as_browsers_do() -> None:
+    found = [(b"host", b"Hub.example:80")]
+    assert presenter({"headers": found, "scheme": "ws"}) == "http://hub.example"
+    assert presenter({"headers": [(b"host", b"a b")], "scheme": "http"}) == ""
+    assert presenter({"headers": [], "scheme": "http"}) == ""
