@@ -18,6 +18,8 @@ from hub.transports.frame_reader import NO_STATUS, TOO_BIG, FrameError, FrameRea
 
 CLOSE_SECONDS: Final = 5.0
 """How long a peer may take to answer a close frame, or to read what is left for it, before it is cut."""
+LATE_FRAMES: Final = 256
+"""Frames that are passed over behind the hub's close; then nothing more is read, until the peer is cut."""
 _ABNORMAL: Final = 1006
 _MAX_HEADER: Final = 14
 
@@ -59,6 +61,7 @@ class Connection(FrameReader, asyncio.Protocol):
         "_close_timer",
         "_early",
         "_forget",
+        "_late",
         "_paused",
         "_session",
         "address",
@@ -91,6 +94,8 @@ class Connection(FrameReader, asyncio.Protocol):
         self._early = b""
         """What came before there was anybody to take it."""
         self._paused = False
+        self._late = 0
+        """Frames that have come behind the hub's close."""
         self._close_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -143,13 +148,25 @@ class Connection(FrameReader, asyncio.Protocol):
 
     def on_message(self, kind: int, payload: bytes) -> None:
         """A message for the session; those that come behind our close are passed over."""
-        if self._session is not None and not self.closing:
+        if self.closing:
+            self._pass_over()
+        elif self._session is not None:
             self.kind = kind
             self._session.receive(payload)
 
+    def _pass_over(self) -> None:
+        """Takes no notice of a frame; a peer that goes on all the same would else keep the hub busy with them."""
+        self._late += 1
+        if self._late == LATE_FRAMES:
+            self.reading_done = True
+            self.pause_reading(True)
+
     def on_ping(self, payload: bytes) -> None:
         """Answers; a peer that pings and does not read the answers is cut."""
-        if self.closing or (self._session is not None and not self._session.control()):
+        if self.closing:
+            self._pass_over()
+            return
+        if self._session is not None and not self._session.control():
             return
         if self.limit and self.buffered() > self.limit:
             self.transport.abort()
@@ -165,7 +182,9 @@ class Connection(FrameReader, asyncio.Protocol):
 
     def on_fragment(self) -> None:
         """Counts it."""
-        if self._session is not None and not self.closing:
+        if self.closing:
+            self._pass_over()
+        elif self._session is not None:
             self._session.control()
 
     def on_close(self, code: int, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -102,6 +103,17 @@ def test_one_client_that_floods_takes_nothing_from_another(hub: LiveHub) -> None
         assert the_close(flooding)[0] == 3013
         calm.send(command(PUBLISH))
         assert answers(calm, 1) == [0]
+
+
+def test_of_one_that_goes_on_behind_its_end_nothing_more_is_read(hub: LiveHub) -> None:
+    pings, taken = frame(9, b"a" * 125) * 500, 0
+    with connected(hub) as socket, suppress(OSError):
+        socket.send(FLOODS["pings"] * (3 * BURST))
+        assert the_close(socket)[0] == 3013
+        while taken < 64_000_000:
+            socket.send(pings)
+            taken += len(pings)
+    assert taken < 32_000_000, "more than the kernel keeps"
 
 
 def test_a_key_over_its_rate_is_answered_429_ahead_of_asgi_too_and_the_connection_stays() -> None:
