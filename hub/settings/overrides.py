@@ -95,6 +95,10 @@ def _misfit(path: tuple[str, ...], text: str, sections: Collection[str], prefix:
         return Fault(
             ConfigCode.UNKNOWN_OVERRIDE, f"the variable's name has more than {MAX_DEPTH} parts", form
         )
+    if path[0] in sections and not text:
+        # Whoever forgot to fill it in would else have switched off a limit, or what tokens have to say.
+        message = "the variable is empty, which may mean that the setting is to be kept or to be taken away"
+        return Fault(ConfigCode.WRONG_VALUE, message, "Unset it to keep it, or set it to null to have none.")
     if path[0] in sections:
         return None
     close = nearest(path[0], sections)

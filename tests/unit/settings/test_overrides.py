@@ -84,7 +84,6 @@ def test_the_case_of_a_name_does_not_count() -> None:
         ("9100", 9100),
         ("true", True),
         ("null", None),
-        ("", None),
         ("1.5", 1.5),
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("a: b", "a: b"),
@@ -108,6 +107,15 @@ def test_the_case_of_a_name_does_not_count() -> None:
 )
 def test_a_value_is_a_word_a_quoted_text_a_list_or_a_map(text: str, expected: Any) -> None:
     assert value(text) == expected
+
+
+def test_an_empty_variable_takes_nothing_away_and_is_a_mistake() -> None:
+    data, problems = overridden({"HUB_SERVER__HOST": ""})
+    assert data == construct(root())
+    assert problems == [
+        "environment variable HUB_SERVER__HOST server.host: the variable is empty, which may mean that the setting "
+        "is to be kept or to be taken away. Unset it to keep it, or set it to null to have none. (E102)"
+    ]
 
 
 def test_a_list_replaces_and_a_map_is_merged() -> None:
