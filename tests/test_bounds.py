@@ -62,6 +62,7 @@ REGISTERS: Final = {
         "ClusterMap.silent",
         "ClusterSubscriber._shards",
         "Revoking._asked",
+        "Revoking._unaware",
         "Sentinels._listeners",
         "Sentinels._said",
         "Workers._running",
