@@ -68,6 +68,7 @@ REGISTERS: Final = {
         "Workers._running",
     },
     "leases by name, as many as plugins and schedules have": {"Leases._held", "NatsLeases._mine"},
+    "connections to SQLite, as many as the pool has": {"Database._threads"},
     "webhooks: one for each URL of the configuration, and what was last logged of it": {
         "Endpoint._told",
         "Webhooks._endpoints",

@@ -10,7 +10,9 @@ import asyncio
 import importlib
 import importlib.util
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from hub.errors import StoreError
 from hub.store.url import parse_url
 
 if TYPE_CHECKING:
+    import aiosqlite
     from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -29,6 +32,9 @@ BUSY_TIMEOUT = 5.0
 
 POOL_TIMEOUT = 10.0
 """Seconds that a session waits for a free connection."""
+
+_ENDING = 0.5
+"""Seconds that SQLite's threads have to end when the database is closed."""
 
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}",  # first: the others may have to wait too
@@ -47,6 +53,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self._engine: AsyncEngine | None = None
+        self._threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     def __repr__(self) -> str:
         return f"Database({self.url.shown!r})"
@@ -114,6 +121,12 @@ class Database:
         if self._engine is not None:
             engine, self._engine = self._engine, None
             await engine.dispose()
+        # One whose connection failed is not waited for by the driver, and a loop that closes first gets a traceback.
+        deadline = time.monotonic() + _ENDING
+        while (  # noqa: ASYNC110 - a thread that ends sets no event
+            any(thread.is_alive() for thread in self._threads) and time.monotonic() < deadline
+        ):
+            await asyncio.sleep(0.001)
 
     def unusable(self, error: BaseException) -> StoreError:
         """The StoreError that says in one line, without secrets, why the database cannot be used."""
@@ -164,10 +177,22 @@ class Database:
             except OSError as error:
                 raise self.unusable(error) from error
         engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(file) if file else None), **options
+            URL.create("sqlite+aiosqlite", database=str(file) if file else None),
+            connect_args={"async_creator_fn": self._connect},
+            **options,
         )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         return engine
+
+    def _connect(self, *given: Any, **options: Any) -> aiosqlite.Connection:
+        """A connection that is yet to be awaited, as SQLAlchemy itself would make it; its thread is remembered."""
+        import aiosqlite
+
+        connection = aiosqlite.connect(*given, **options)
+        thread = connection if isinstance(connection, threading.Thread) else connection._thread  # noqa: SLF001 - there too
+        thread.daemon = True
+        self._threads.add(thread)
+        return connection
 
 
 def _set_pragmas(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

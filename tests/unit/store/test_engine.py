@@ -162,6 +162,24 @@ async def test_sqlite_file_that_cannot_be_made_is_a_store_error_that_says_what_t
     await database.close()
 
 
+@pytest.mark.parametrize("path", ["folder", "no database"])
+def test_a_loop_that_closes_after_a_failed_connection_leaves_no_thread_behind(
+    path: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "no database").write_bytes(b"x" * 100)
+
+    async def fail() -> set[threading.Thread]:
+        database = Database(f"sqlite:///{tmp_path / path}")
+        with pytest.raises(StoreError):
+            await database.ping()
+        await database.close()
+        return set(threading.enumerate())
+
+    for _ in range(20):
+        assert not [each for each in asyncio.run(fail()) if "_connection_worker_thread" in each.name]
+
+
 async def test_an_error_of_sqlite_that_writing_elsewhere_would_not_mend_proposes_none(tmp_path: Path) -> None:
     (tmp_path / "hub.db").write_bytes(
         b"no database at all, but long enough to be looked at as if it were one"
