@@ -184,10 +184,8 @@ class HubHttpProtocol(InTurn):
                 self.transport.close()
             else:
                 refuse(self.transport, status, [], told)
-        elif self._in_body:
-            self.transport.close()
         else:
-            cycle.keep_alive = False
+            self._last_to_answer().keep_alive = False
 
     def _heed_body(self, around: int, size: int) -> None:
         """Sees to it that a body comes in time, and that there is an end of it, before the answer and after it.

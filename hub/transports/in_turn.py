@@ -108,6 +108,12 @@ class InTurn(StrictRequests):
         self.flow.pause_reading()
         self.flow.held = True
 
+    def _last_to_answer(self) -> Any:
+        """The last request that is answered, when nothing is read on: one whose body is not whole is given up."""
+        if self._in_body:
+            self.pipeline.popleft()
+        return self.pipeline[0][0] if self.pipeline else self._running
+
     def _go_on(self) -> None:
         data, self._kept = self._kept, b""
         if data and not self.transport.is_closing():

@@ -180,6 +180,12 @@ def test_requests_behind_one_another_are_answered_each_once(hub: LiveHub) -> Non
     assert answered(hub, sent + ALIVE + b"\r\n") == [200, 401, 401, 200]
 
 
+def test_requests_ahead_of_a_bad_body_are_answered(hub: LiveHub) -> None:
+    bad = post(b"Transfer-Encoding: chunked", body=b"zz\r\n") + SMUGGLED
+    for ahead in (1, 3):
+        assert answered(hub, (ALIVE + b"\r\n") * ahead + bad) == [200] * ahead
+
+
 def test_nothing_is_read_behind_an_upgrade_to_something_else(hub: LiveHub) -> None:
     upgrade = (
         ALIVE
