@@ -60,6 +60,8 @@ class Meters:
         if users is not None and user and not users.take(user, now):
             raise self._too_many("publishes_per_user", user, users.wait(user, now))
         if topics is not None and not topics.take(topic, now):
+            if users is not None and user:
+                users.give_back(user)  # what others do on a busy topic costs the user nothing elsewhere
             raise self._too_many("publishes_per_topic", topic, topics.wait(topic, now))
 
     def request(self, key: str, count: int = 1) -> None:

@@ -66,6 +66,14 @@ def test_what_a_user_is_refused_takes_nothing_from_the_topic(clock: Clock) -> No
     assert passed(100, meters, "", "a") == 8
 
 
+def test_what_a_topic_refuses_takes_nothing_from_the_user(clock: Clock) -> None:
+    meters = Meters(publishes_per_user=2, publishes_per_topic=1, clock=clock)
+    assert passed(2, meters, "bob", "busy") == 2
+    assert passed(100, meters, "ann", "busy") == 0
+    assert passed(10, meters, "ann", "calm") == 2
+    assert passed(10, meters, "ann", "other") == 2
+
+
 def test_who_is_refused_is_told_for_how_long(clock: Clock) -> None:
     meters = Meters(publishes_per_user=0.5, clock=clock)
     meters.publication("ann", "a")
