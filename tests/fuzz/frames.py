@@ -12,36 +12,25 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from hub.protocol.deflate import MIN_WINDOW_BITS, InflateError, InflatesTooLargeError, deflate, inflate
-from hub.transports.frame_reader import TEXT, FrameError, FrameReader
+from hub.transports.frame_reader import TEXT, FrameError
+from tests.unit.transports.recorder import Recorder, Seen
 
 LIMIT: Final = 2_000
 _MORE: Final = tuple(byte * (LIMIT + 300) for byte in (b"\x00", b"\x80", b"\xff"))
-Seen = list[tuple[object, ...]]
 
 
-class Recorder(FrameReader):
-    """Writes down what it is called with."""
+class Reading(Recorder):
+    """What was read of a stream, and how it ended: the code and reason of the fault, 0 and "" without one."""
 
     def __init__(self, window_bits: int) -> None:
-        super().__init__(LIMIT)
-        self.window_bits = window_bits
-        self.seen: Seen = []
+        super().__init__(LIMIT, window_bits)
         self.code = 0
         self.reason = ""
 
     def on_message(self, kind: int, payload: bytes) -> None:
         if kind == TEXT:
             payload.decode()
-        self.seen.append((kind, payload))
-
-    def on_ping(self, payload: bytes) -> None:
-        self.seen.append(("ping", payload))
-
-    def on_pong(self, payload: bytes) -> None:
-        self.seen.append(("pong", payload))
-
-    def on_close(self, code: int, reason: str) -> None:
-        self.seen.append(("close", code, reason))
+        super().on_message(kind, payload)
 
     @property
     def amid_a_message(self) -> bool:
@@ -87,8 +76,8 @@ def _cut(stream: bytes, step: int) -> list[bytes]:
     return [stream[at : at + step] for at in range(0, len(stream), step)]
 
 
-def _read(window_bits: int, pieces: list[bytes]) -> Recorder:
-    recorder = Recorder(window_bits)
+def _read(window_bits: int, pieces: list[bytes]) -> Reading:
+    recorder = Reading(window_bits)
     try:
         for piece in pieces:
             recorder.feed(piece)

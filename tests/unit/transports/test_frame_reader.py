@@ -14,30 +14,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from hub.protocol.deflate import deflate
-from hub.transports.frame_reader import BINARY, TEXT, FrameError, FrameReader
-
-LIMIT = 1_000
-
-
-class Recorder(FrameReader):
-    """Writes down what it is called with."""
-
-    def __init__(self, limit: int = LIMIT, window_bits: int = 0) -> None:
-        super().__init__(limit)
-        self.window_bits = window_bits
-        self.seen: list[tuple[object, ...]] = []
-
-    def on_message(self, kind: int, payload: bytes) -> None:
-        self.seen.append((kind, payload))
-
-    def on_ping(self, payload: bytes) -> None:
-        self.seen.append(("ping", payload))
-
-    def on_pong(self, payload: bytes) -> None:
-        self.seen.append(("pong", payload))
-
-    def on_close(self, code: int, reason: str) -> None:
-        self.seen.append(("close", code, reason))
+from hub.transports.frame_reader import BINARY, TEXT, FrameError
+from tests.unit.transports.recorder import LIMIT, Recorder
 
 
 def frame(
